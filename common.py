@@ -1,0 +1,741 @@
+"""Faithfulness and Reasoning Drift in Compressed Transformers (2025): what two or more of the six scripts share.
+
+Read beside the paper, top to bottom:
+
+    1. What the paper fixes            3.1-3.7
+    2. Text                            3.1, 3.3     01 02 03 04
+    3. The classifier                  3.2, 3.3     all that ask a model anything
+    4. The optimisation protocol       3.4          01 02
+    5. The unit of explanation         3.6, 3.7     03 04 05
+    6. Explainers                      3.6          03 05
+    7. Statistics                      4            04 05
+    8. Artifacts, stamps, shared flags              all
+
+A number such as A7 is an assumption of ours where the paper is silent or contradicts itself; the README lists them.
+The records that pass between the scripts are described in the README, "Artifacts".
+"""
+import argparse
+import hashlib
+import json
+import math
+import os
+import platform
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import zlib
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+# Before transformers is imported: no background call that asks a server to convert a .bin checkpoint.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+
+import numpy as np
+import torch
+import transformers
+from tqdm import tqdm
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 1. What the paper fixes
+
+LABELS = ("very negative", "negative", "neutral", "positive", "very positive")  # 3.1: classes 0..4
+MODELS = {"bert": "BERT", "distilbert": "DistilBERT", "kd_tinybert": "KD-TinyBERT"}  # 3.2, in the order of its tables
+PAIRS = (("bert", "distilbert"), ("bert", "kd_tinybert"), ("distilbert", "kd_tinybert"))  # 3.7 (2)
+KS = (3, 5, 10)  # 4.2
+SEED = 42  # 3.5
+MAX_LENGTH = 256  # 3.3: tokens, with [CLS] and [SEP]
+TRAIN_BATCH, EVAL_BATCH = 32, 64  # 3.3: sentences
+PER_CLASS = 30  # 3.1: 150 sentences for 5 classes
+SHAP_EVALS = 500  # A12: "default partition sampling"; the library's default budget
+
+DATASET = "SetFit/sst5"  # 3.3
+SPLITS = {"train": 8544, "validation": 1101, "test": 2210}  # 3.3: its predefined splits
+REVISIONS = {  # commits on the Hub, so that a later push cannot change a result
+    DATASET: "e51bdcd8cd3a30da231967c1a249ba59361279a3",
+    "huawei-noah/TinyBERT_General_6L_768D": "8b6152f3be8ab89055dea2d040cebb9591d97ef6",
+}
+
+
+def stop(message):
+    """End the program for a reason the user can mend: one line on stderr, exit status 2, no traceback."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 2. Text (3.1, 3.3)
+
+def read_jsonl(path):
+    """The JSON objects of a file, one a line. A line that is not an object ends the program with its number."""
+    rows = []
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        stop(f"{path} cannot be read: {error.strerror}")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, UnicodeDecodeError):
+            row = None
+        if not isinstance(row, dict):
+            stop(f"{path}, line {number}: not a JSON object; a text file has one {{\"text\": ..., \"label\": ...}} a line")
+        rows.append(row)
+    return rows
+
+
+def check_rows(rows, source):
+    """rows as {"text": str, "label": int in 0..4}; anything else ends the program with the row's number."""
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get("text"), str) or not row["text"].strip():
+            stop(f"{source}, row {number}: no text, or an empty one")
+        if type(row.get("label")) is not int or not 0 <= row["label"] < len(LABELS):
+            stop(f"{source}, row {number}: label {row.get('label')!r} is not one of 0..{len(LABELS) - 1} ({', '.join(LABELS)})")
+    if not rows:
+        stop(f"{source} holds no sentences")
+    return rows
+
+
+def load_splits(data):
+    """{"train" | "validation" | "test": [{"id": "test-17", "text": str, "label": 0..4}, ...]}, text untouched (3.3).
+
+    data: a folder with train, validation (or dev) and test .jsonl, or a data set of the Hub. The id is the split and the
+    row in it, from 0, so it means the same sentence wherever the data set is the same.
+    """
+    splits = {}
+    if Path(data).is_dir():
+        for split, names in {"train": ["train"], "validation": ["validation", "dev"], "test": ["test"]}.items():
+            paths = [p for p in (Path(data) / f"{name}.jsonl" for name in names) if p.is_file()]
+            if not paths:
+                stop(f"{data} has no {' or '.join(n + '.jsonl' for n in names)}; --data takes a folder with train, "
+                     "validation (or dev) and test .jsonl of text and label")
+            splits[split] = check_rows(read_jsonl(paths[0]), paths[0])
+    elif data.startswith((".", "/", "~")) or data.count("/") > 1:
+        stop(f"{data} is not a folder; --data takes a folder with train, validation (or dev) and test .jsonl")
+    else:
+        with from_hub(data, "--data DIR with its train, validation and test .jsonl"):
+            import datasets  # here, for it is slow to import and a local folder does not need it
+            datasets.disable_progress_bars()
+            loaded = datasets.load_dataset(data, revision=REVISIONS.get(data))
+        for split in SPLITS:
+            if split not in loaded:
+                stop(f"{data} has no split {split}, only {', '.join(loaded)}")
+            splits[split] = check_rows([dict(row) for row in loaded[split]], f"{data} {split}")
+    for split, rows in splits.items():
+        splits[split] = [{"id": f"{split}-{i}", "text": r["text"], "label": r["label"]} for i, r in enumerate(rows)]
+    if data == DATASET:
+        assert {split: len(rows) for split, rows in splits.items()} == SPLITS
+    return splits
+
+
+@contextmanager
+def from_hub(name, local):
+    """Turn the many ways in which an unreachable Hub shows (OSError, ConnectionError, RuntimeError, ...) into one line."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except Exception as error:  # noqa: BLE001 - the libraries raise at least four unrelated types, by version
+        stop(f"{name} could not be loaded ({type(error).__name__}: {str(error).strip().splitlines()[0][:150]}). It is neither "
+             f"a usable local folder nor, from here, a reachable repository of the Hugging Face Hub. On Kaggle: Settings > "
+             f"Internet on. Without network: {local}")
+
+
+def balanced_subset(rows, per_class, seed):
+    """per_class sentences of every class, drawn without replacement, in the order of the split (3.1; the draw: A2)."""
+    rng = random.Random(seed)
+    drawn = []
+    for label, name in enumerate(LABELS):
+        of_class = [row for row in rows if row["label"] == label]
+        if len(of_class) < per_class:
+            stop(f"class {label} ({name}) has {len(of_class)} sentences, fewer than the {per_class} asked for; "
+                 "--per-class takes fewer")
+        drawn += rng.sample(of_class, per_class)
+    return sorted(drawn, key=rows.index)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3. The classifier (3.2, 3.3)
+
+def pick_device(name):
+    """torch.device for auto, cpu, cuda or cuda:N. A GPU that this torch was not built for is found out now."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).add(1).cpu()
+    except (RuntimeError, AssertionError) as error:
+        stop(f"torch {torch.__version__} cannot use the device {name!r}: {str(error).strip().splitlines()[0]} "
+             "(a P100 needs an older torch: on Kaggle choose T4 x2; or pass --device cpu)")
+    return device
+
+
+def load_encoder(checkpoint, seed, keep_layers=()):
+    """A pretrained encoder with a new 5-class head, and its tokenizer (3.2).
+
+    keep_layers: which encoder layers to keep, from 0; () is all. The head is drawn from the seed. Vocabulary-only
+    folders without model_type, as TinyBERT's repository once was, are read as BERT, lower-cased. Ends the program when
+    anything but the head is missing from the checkpoint.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    revision = REVISIONS.get(checkpoint, "main")
+    id2label = dict(enumerate(LABELS))
+    with from_hub(checkpoint, "--checkpoint DIR with its config.json, vocab.txt and weights"):
+        fields, _ = PretrainedConfig.get_config_dict(checkpoint, revision=revision)
+        fields |= {"id2label": id2label, "label2id": {label: i for i, label in id2label.items()}}
+        config = AutoConfig.for_model(fields.pop("model_type", "bert"), **fields)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision, config=config)
+        if tokenizer.unk_token in tokenizer.tokenize("A Good Movie"):  # vocab.txt alone on transformers 5.0-5.2
+            tokenizer = AutoTokenizer.from_pretrained(checkpoint, revision=revision, config=config, do_lower_case=True)
+        torch.manual_seed(seed)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint, revision=revision, config=config, output_loading_info=True)
+    missing = [key for key in info["missing_keys"] if "classifier" not in key]
+    if missing:
+        stop(f"{checkpoint} lacks {len(missing)} weights of a {config.model_type} encoder, {min(missing)} among them")
+    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
+    if keep_layers:
+        layers = model.base_model.encoder.layer
+        if max(keep_layers) >= len(layers):
+            stop(f"--keep-layers {max(keep_layers)}: {checkpoint} has layers 0 to {len(layers) - 1}")
+        model.base_model.encoder.layer = torch.nn.ModuleList(layers[i] for i in keep_layers)
+        model.config.num_hidden_layers = len(keep_layers)
+    return model.float(), tokenizer
+
+
+def load_classifier(artifacts, name, device):
+    """(model in eval mode, tokenizer) of models/<name>, as 01 or 02 saved it; always in fp32."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    folder = model_folder(artifacts, name)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
+    if model.config.num_labels != len(LABELS):
+        stop(f"{folder} has {model.config.num_labels} classes, not {len(LABELS)}")
+    return model.float().eval().to(device), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def autocast(device, precision):
+    """Mixed precision for a block: fp16 or bf16 matrix products over fp32 weights; fp32 is plain."""
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def encode(tokenizer, texts):
+    """Token ids of each text, with [CLS] and [SEP], cut at 256 (3.3). list of list of int."""
+    return tokenizer(list(texts), truncation=True, max_length=min(MAX_LENGTH, tokenizer.model_max_length),
+                     return_attention_mask=False, return_token_type_ids=False)["input_ids"]
+
+
+def pad(tokenizer, ids, device):
+    """Rows of ids as (input_ids, attention_mask) tensors, padded to the longest of the batch (3.3: dynamic padding)."""
+    batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(device)
+    return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+
+@torch.inference_mode()
+def predict_proba(model, tokenizer, inputs, precision="fp32", token_budget=4096):
+    """Class probabilities, float64 (n, 5). THE one way any script asks a model anything.
+
+    inputs: texts, or tuples of token ids without [CLS] and [SEP] (so that removing a token removes just that token).
+    What is asked twice is run once; inputs of like length share a batch of at most token_budget tokens, padding counted.
+    """
+    distinct = list(dict.fromkeys(inputs))
+    texts = [x for x in distinct if isinstance(x, str)]
+    ids = dict(zip(texts, encode(tokenizer, texts))) if texts else {}
+    room = min(MAX_LENGTH, tokenizer.model_max_length) - 2
+    ids |= {x: [tokenizer.cls_token_id, *x[:room], tokenizer.sep_token_id] for x in distinct if not isinstance(x, str)}
+    distinct.sort(key=lambda x: -len(ids[x]))  # longest first: its length is the batch's
+    probabilities = {}
+    while len(probabilities) < len(distinct):
+        start = len(probabilities)
+        batch = distinct[start:start + max(1, token_budget // len(ids[distinct[start]]))]
+        with autocast(model.device, precision):
+            logits = model(**pad(tokenizer, [ids[x] for x in batch], model.device)).logits
+        probabilities.update(zip(batch, logits.double().softmax(-1).cpu().numpy()))
+    result = np.array([probabilities[x] for x in inputs]).reshape(len(inputs), len(LABELS))
+    if not np.isfinite(result).all():
+        stop("the model gave probabilities that are not numbers: its weights are damaged, or its training diverged. "
+             "Train it again with --overwrite")
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 4. The optimisation protocol (3.4), identical for 01 and 02: the loss is what they pass in
+
+def add_training_flags(cli):
+    """The protocol's numbers as flags; the defaults are the paper's (3.3, 3.4)."""
+    cli.add_argument("--epochs", type=positive, default=10, help="at most this many passes over the text")
+    cli.add_argument("--patience", type=positive, default=2, help="epochs without a lower validation loss before stopping")
+    cli.add_argument("--learning-rate", type=float, default=2e-5, help="AdamW's peak, after the warm-up")
+    cli.add_argument("--batch-size", type=positive, default=TRAIN_BATCH, help="training sentences a step")
+    cli.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
+                     help="of matrix products; auto is fp16 on a GPU and fp32 on a CPU")
+    cli.add_argument("--group-by-length", action="store_true", help="batches of sentences of like length: less padding, "
+                     "the same sentences an epoch (not the paper's)")
+    cli.add_argument("--max-steps", type=positive, help="stop an epoch after this many batches (for trying things out)")
+
+
+def training_precision(args, device):
+    """fp32, fp16 or bf16, with auto decided (A10)."""
+    return args.precision if args.precision != "auto" else "fp16" if device.type == "cuda" else "fp32"
+
+
+def seed_all(seed):
+    """Python, NumPy and torch (3.5)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def shuffled_batches(lengths, size, seed, epoch, group_by_length):
+    """Index lists of one epoch's batches; a function of (seed, epoch) alone. lengths: tokens of each sentence."""
+    order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
+    if group_by_length:  # sort within stretches of 50 batches, then shuffle the batches
+        stretches = [order[i:i + 50 * size] for i in range(0, len(order), 50 * size)]
+        order = np.concatenate([s[np.argsort(np.array(lengths)[s], kind="stable")] for s in stretches])
+    batches = [order[i:i + size] for i in range(0, len(order), size)]
+    if group_by_length:
+        np.random.default_rng([seed, epoch, 1]).shuffle(batches)
+    return batches
+
+
+def fit(model, tokenizer, splits, loss_fn, args):
+    """Section 3.4: AdamW, linear warm-up of 10%, clipping at 1.0, early stopping on the validation loss, best weights kept.
+
+    loss_fn(logits (b, 5), labels (b,), input_ids (b, length)) -> mean loss of the batch. The validation loss is the same
+    function (A8). Returns the log, one dict an epoch; the model holds the best epoch's weights and is in eval mode.
+    """
+    device = model.device
+    precision = training_precision(args, device)
+    ids = {split: encode(tokenizer, [row["text"] for row in splits[split]]) for split in ("train", "validation")}
+    labels = {split: torch.tensor([row["label"] for row in splits[split]], device=device) for split in ids}
+
+    def batch_loss(split, rows):
+        batch = pad(tokenizer, [ids[split][i] for i in rows], device)
+        with autocast(device, precision):
+            logits = model(**batch).logits
+        return loss_fn(logits.float(), labels[split][rows], batch["input_ids"]), logits
+
+    seed_all(args.seed)  # dropout from here on
+    per_epoch = min(args.max_steps or 10**9, -(-len(ids["train"]) // args.batch_size))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, fused=True)  # A9: its weight decay, 0.01
+    scheduler = transformers.get_linear_schedule_with_warmup(
+        optimizer, int(0.1 * per_epoch * args.epochs), per_epoch * args.epochs)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    log, best_loss, best_epoch, best_weights = [], float("inf"), 0, None
+    for epoch in range(1, args.epochs + 1):
+        started, train_loss, seen = time.time(), 0.0, 0
+        batches = shuffled_batches([len(x) for x in ids["train"]], args.batch_size, args.seed, epoch, args.group_by_length)
+        model.train()
+        for rows in progress(batches[:per_epoch], f"{args.name}, epoch {epoch}/{args.epochs}", "batch"):
+            loss, _ = batch_loss("train", rows)
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scale = scaler.get_scale()
+            scaler.step(optimizer)
+            scaler.update()
+            if scaler.get_scale() >= scale:  # fp16 skips a step whose gradient overflowed; so does the schedule
+                scheduler.step()
+            train_loss += loss.item() * len(rows)
+            seen += len(rows)
+
+        model.eval()
+        val_loss, correct, n = 0.0, 0, len(ids["validation"])
+        with torch.inference_mode():
+            for rows in np.split(np.arange(n), range(EVAL_BATCH, n, EVAL_BATCH)):  # in the original order (3.3)
+                loss, logits = batch_loss("validation", rows)
+                val_loss += loss.item() * len(rows) / n
+                correct += (logits.argmax(-1) == labels["validation"][rows]).sum().item()
+        if not np.isfinite(val_loss):
+            stop(f"the validation loss of {args.name} is {val_loss} after epoch {epoch}: training diverged. Nothing was "
+                 "saved; a lower --learning-rate or --precision fp32 usually mends it")
+        log.append({"epoch": epoch, "train_loss": train_loss / seen, "validation_loss": val_loss,
+                    "validation_accuracy": correct / n, "seconds": round(time.time() - started, 1)})
+        print(f"{args.name} epoch {epoch}: train loss {train_loss / seen:.4f}, validation loss {val_loss:.4f}, "
+              f"validation accuracy {correct / n:.4f}, {log[-1]['seconds']:.0f} s", flush=True)
+        if val_loss < best_loss:
+            best_loss, best_epoch = val_loss, epoch
+            best_weights = {key: value.detach().clone() for key, value in model.state_dict().items()}  # a copy, not a view
+        elif epoch - best_epoch >= args.patience:
+            break
+    model.load_state_dict(best_weights)
+    print(f"{args.name}: weights of epoch {best_epoch}, validation loss {best_loss:.4f}")
+    return log
+
+
+def save_classifier(model, tokenizer, log, args, stamp):
+    """models/<name>/: a Hugging Face folder, training_log.json and, last of all, stamp.json; whole or absent."""
+    folder = Path(args.artifacts) / "models" / args.name
+    partial = folder.with_name(f".{args.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    write_json(partial / "training_log.json", log)
+    write_json(partial / "stamp.json", stamp | {"weights": file_digest(partial / "model.safetensors")})
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    print(f"wrote {folder}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 5. The unit of explanation (3.6, 3.7): wordpieces by position, [CLS] and [SEP] left out, punctuation kept (A3)
+
+def token_ids(tokenizer, text):
+    """The wordpiece ids of a text, without [CLS] and [SEP], as predict_proba takes them."""
+    return tuple(tokenizer(text, add_special_tokens=False, return_token_type_ids=False, verbose=False)["input_ids"])
+
+
+def token_spans(tokenizer, text):
+    """(wordpieces, [[start, end], ...]): the pieces and the characters of the text each stands for."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return tokenizer.convert_ids_to_tokens(encoded["input_ids"]), [list(span) for span in encoded["offset_mapping"]]
+
+
+def top_k(scores, k):
+    """Positions of the k largest |scores|, largest first; equal ones in the order of the sentence (A5). scores: (n,)"""
+    return np.argsort(-np.abs(np.asarray(scores)), kind="stable")[:k]
+
+
+def own_class(row):
+    """phi (n,) of the class that the model predicts (3.6), from an explained row."""
+    return np.array(row["attributions"], dtype=float).reshape(-1, len(LABELS))[:, row["predicted"]]
+
+
+def cosine(a, b):
+    """3.7 (3), of two attribution vectors over the same wordpieces (A17: all of them); a zero vector has no direction: NaN."""
+    norm = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / norm) if norm > 0 else np.nan
+
+
+def remove(ids, positions):
+    """What "remove" means (A4): the wordpieces at these positions are deleted, the rest closes up."""
+    gone = {int(p) for p in positions}
+    return tuple(x for i, x in enumerate(ids) if i not in gone)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 6. Explainers (3.6)
+
+def add_shap_flags(parser):
+    """How SHAP is run; the defaults are the paper's (3.6)."""
+    parser.add_argument("--max-evals", type=positive, default=SHAP_EVALS, help="SHAP: masked sentences a sentence (A12)")
+    parser.add_argument("--reference", choices=("embedding", "mask"), default="embedding",
+                        help="SHAP: what stands for an absent token: the mean embedding of the background (A11), or [MASK]")
+    parser.add_argument("--background", type=positive, default=50, help="SHAP: training sentences the mean is over")
+
+
+@contextmanager
+def shap_reference(model, tokenizer, train, args):
+    """SHAP's reference distribution (3.6): "a summary of BERT's internal token embeddings ... 50 background samples".
+
+    The summary is the mean input embedding over all wordpieces of the background sentences, in the model's own table, and
+    it stands in the [MASK] row, which is what the Text masker puts in place of a token, until the block ends (A11).
+    --reference mask leaves the row as it is. Yields the digest of the background, or None.
+    """
+    if args.reference == "mask":
+        yield None
+        return
+    background = [row["text"] for row in random.Random(args.seed).sample(train, min(args.background, len(train)))]
+    table = model.get_input_embeddings().weight
+    ids = [i for text in background for i in token_ids(tokenizer, text)]
+    kept = table[tokenizer.mask_token_id].detach().clone()
+    with torch.no_grad():
+        table[tokenizer.mask_token_id] = table[ids].mean(0)
+    try:
+        yield digest(background)
+    finally:
+        with torch.no_grad():
+            table[tokenizer.mask_token_id] = kept
+
+
+def sentence_seed(seed, text):
+    """A seed of its own for each sentence, the same for every model: explanations do not depend on what ran before."""
+    return zlib.crc32(f"{seed} {text}".encode())
+
+
+def explain_shap(model, tokenizer, text, max_evals=SHAP_EVALS, seed=SEED):
+    """Owen values of the probabilities by shap.Explainer with the Text masker, partition algorithm (3.6).
+
+    Returns the wordpieces' tokens and spans, their attributions (n, 5), special_attributions (2, 5) of [CLS] and [SEP], to
+    which credit leaks when the budget ends before the sentence is finished, and base_values (5,). These add up to the
+    probabilities.
+    """
+    import shap
+    seen = {}
+
+    def f(texts):  # about 41% of what shap asks for a sentence it has asked before
+        texts = [str(t) for t in texts]
+        new = [t for t in dict.fromkeys(texts) if t not in seen]
+        seen.update(zip(new, predict_proba(model, tokenizer, new)))
+        return np.array([seen[t] for t in texts])
+
+    np.random.seed(sentence_seed(seed, text))  # the partition explainer breaks ties with the global generator
+    explanation = shap.Explainer(f, shap.maskers.Text(tokenizer))([text], max_evals=max_evals, silent=True)
+    values = np.asarray(explanation.values[0], dtype=float)  # (n + 2, 5)
+    tokens, spans = token_spans(tokenizer, text)
+    return {"tokens": tokens, "spans": spans, "attributions": values[1:-1], "special_attributions": values[[0, -1]],
+            "base_values": np.asarray(explanation.base_values[0], dtype=float)}
+
+
+def explain_lime(model, tokenizer, text, label, num_samples=5000, num_features=10, seed=SEED, precision="fp32"):
+    """LIME for one class (3.6): words (every occurrence at once, the library's default), removed at random.
+
+    Returns words, spans (a list of [start, end] for each word, one an occurrence), attributions (m,), m <= num_features,
+    largest first, the intercept and the surrogate's weighted R^2. A text without a word has nothing to remove: m = 0.
+    """
+    from lime.lime_text import LimeTextExplainer
+    if not any(c.isalnum() or c == "_" for c in text):  # \\w, as LIME splits
+        return {"words": [], "spans": [], "attributions": [], "intercept": None, "r2": None}
+    explainer = LimeTextExplainer(class_names=LABELS, random_state=sentence_seed(seed, text))
+    explanation = explainer.explain_instance(
+        text, lambda texts: predict_proba(model, tokenizer, texts, precision),
+        labels=(label,), num_features=num_features, num_samples=num_samples)
+    indexed = explanation.domain_mapper.indexed_string
+    ids, weights = zip(*explanation.as_map()[label])
+    words = [str(indexed.word(i)) for i in ids]
+    return {"words": words,
+            "spans": [[[int(s), int(s) + len(w)] for s in indexed.string_position(i)] for i, w in zip(ids, words)],
+            "attributions": [float(w) for w in weights],
+            "intercept": float(explanation.intercept[label]), "r2": float(explanation.score)}
+
+
+def explain_rows(path, rows, explain, stamp, overwrite, what):
+    """Append row | explain(row) to a JSONL file for every row that is not there yet (by id); return all, in order.
+
+    The file's stamp lies beside it. What was made in the same way is gone on with; anything else stops (already_made).
+    """
+    path = Path(path)
+    if not already_made(path.with_suffix(".stamp.json"), stamp, overwrite):
+        path.unlink(missing_ok=True)
+        write_json(path.with_suffix(".stamp.json"), stamp)
+    there = {row["id"] for row in resumable(path)}
+    todo = [row for row in rows if row["id"] not in there]
+    print(f"{path}: {len(rows) - len(todo)} of {len(rows)} there", flush=True)
+    for row in progress(todo, what, "sentence"):
+        append_jsonl(path, row | explain(row))
+    there = {row["id"]: row for row in read_jsonl(path)}
+    return [there[row["id"]] for row in rows]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 7. Statistics (4): every number stands with its n and a 95% interval over sentences
+
+def summary(values, seed=SEED, draws=2000):
+    """{"mean", "sd" (n - 1), "low", "high", "n"} of a sample; NaN is undefined and does not count.
+
+    The interval is the 95% percentile bootstrap over the sample; for a rate (all values 0 or 1) it is Wilson's, which
+    does not collapse at 0 and 1.
+    """
+    from scipy.stats import binomtest
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return {"mean": None, "sd": None, "low": None, "high": None, "n": 0}
+    if set(values) <= {0.0, 1.0}:
+        low, high = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+    else:
+        rng = np.random.default_rng(seed)
+        means = values[rng.integers(len(values), size=(draws, len(values)))].mean(1)
+        low, high = np.percentile(means, [2.5, 97.5])
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return {"mean": float(values.mean()), "sd": sd, "low": float(low), "high": float(high), "n": len(values)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 8. Artifacts, stamps, shared flags
+
+def cli(doc, **what_it_needs):
+    """The parser with the flags all stages share. doc: the script's docstring, its first line the description."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter, allow_abbrev=False)
+    parser.add_argument("--artifacts", default="artifacts", metavar="DIR", help="folder that the stages share")
+    parser.add_argument("--seed", type=int, default=SEED, help="for Python, NumPy and torch")
+    if what_it_needs.get("data"):
+        parser.add_argument("--data", default=DATASET, metavar="ID|DIR",
+                            help="a data set of the Hub, or a folder with train, validation (or dev) and test .jsonl")
+    if what_it_needs.get("device"):
+        parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1; auto is the GPU where there is one")
+    if what_it_needs.get("overwrite"):
+        parser.add_argument("--overwrite", action="store_true", help="do it again though it is there")
+    return parser
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Docstrings as they are written, and every default shown."""
+
+
+def positive(text):
+    """An argument that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def model_name(text):
+    """A name that can be a file name and a table key."""
+    if not text.replace("_", "").replace("-", "").isalnum() or not text.isascii():
+        raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, _ and - only")
+    return text
+
+
+def progress(items, what, unit):
+    """A bar with rate and ETA on a terminal, nothing elsewhere."""
+    return tqdm(items, desc=what, unit=unit, disable=None, dynamic_ncols=True)
+
+
+def run(main):
+    """Call a stage's main(); time and memory go into runs.jsonl, Ctrl-C into one line."""
+    started = time.time()
+    try:
+        args = main()
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        raise SystemExit(130) from None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    record = {"stage": Path(sys.argv[0]).stem, "name": getattr(args, "name", None), "argv": sys.argv[1:],
+              "seconds": round(time.time() - started, 1), "peak_memory_gb": round(peak / 1e9, 2),
+              "finished": time.strftime("%Y-%m-%d %H:%M:%S"), "machine": machine()}
+    if torch.cuda.is_initialized():
+        record["peak_gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    append_jsonl(Path(args.artifacts) / "runs.jsonl", record)
+    print(f"{record['stage']} {record['name'] or ''}: {record['seconds']:.0f} s, {record['peak_memory_gb']} GB")
+
+
+def machine():
+    """One line about the hardware."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs{gpu}"
+
+
+def make_stamp(args, device, without=(), **inputs):
+    """Who made an artifact. "arguments" and "inputs" (digests) decide what it is, and are compared; the rest is told.
+
+    without: arguments that do not change the result. The text is known by its digest, not by where it lies.
+    """
+    skip = {"artifacts", "overwrite", "data", "device", *without}
+    here = Path(__file__).parent
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, check=False, capture_output=True, text=True)
+    return {"arguments": {k: v for k, v in sorted(vars(args).items()) if k not in skip}, "inputs": inputs,
+            "versions": {p: version(p) for p in ("torch", "transformers", "shap", "lime", "numpy")},
+            "commit": git.stdout.strip() or "unknown", "device": str(device)}
+
+
+def already_made(path, stamp, overwrite):
+    """True when the artifact whose stamp lies at path is there and was made in the same way; otherwise False, or a stop
+    that names what differs: an artifact is never silently replaced, nor silently taken for another one."""
+    if overwrite or not Path(path).is_file():
+        return False
+    old = read_json(path)
+    for part in ("arguments", "inputs"):
+        keys = sorted(old.get(part, {}).keys() | stamp[part].keys())
+        differ = [f"{k} {old.get(part, {}).get(k)} there, {stamp[part].get(k)} now" for k in keys
+                  if json.dumps(old.get(part, {}).get(k)) != json.dumps(stamp[part].get(k))]
+        if differ:
+            stop(f"{Path(path).parent} holds another run of this stage ({'; '.join(differ)}); --overwrite replaces it, "
+                 "--artifacts DIR keeps both")
+    return True
+
+
+def file_digest(path):
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value):
+    """SHA-256 of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def model_folder(artifacts, name):
+    """models/<name>, which must be finished."""
+    folder = Path(artifacts) / "models" / name
+    if not (folder / "stamp.json").is_file():
+        there = ", ".join(sorted(p.parent.name for p in (Path(artifacts) / "models").glob("*/stamp.json"))) or "none"
+        stop(f"there is no finished model {name!r} in {artifacts}/models (there: {there}); "
+             f"01_train.py or 02_distill.py --artifacts {artifacts} --name {name} makes it")
+    return folder
+
+
+def load_subset(artifacts):
+    """The sentences that 03 drew (3.1)."""
+    path = Path(artifacts) / "subset.jsonl"
+    if not path.is_file():
+        stop(f"{path} is missing; 03_explain.py --artifacts {artifacts} --name bert draws it")
+    return read_jsonl(path)
+
+
+def load_explanations(artifacts, name, method, subset):
+    """explanations/<name>.<method>.jsonl in the order of the subset, and its stamp; stops unless they belong together:
+    made of the weights that models/<name> holds now, of these sentences, and of all of them."""
+    path = Path(artifacts) / "explanations" / f"{name}.{method}.jsonl"
+    again = f"03_explain.py --artifacts {artifacts} --name {name} --methods {method}"
+    stamp = read_json(path.with_suffix(".stamp.json"), again)
+    weights = read_json(model_folder(artifacts, name) / "stamp.json")["weights"]
+    if stamp["inputs"]["weights"] != weights:
+        stop(f"{path} explains weights {stamp['inputs']['weights'][:12]}, models/{name} holds {weights[:12]}; "
+             f"{again} --overwrite explains them again")
+    if stamp["inputs"]["subset"] != digest([row["text"] for row in subset]):
+        stop(f"{path} explains other sentences than {artifacts}/subset.jsonl holds; {again} --overwrite explains them again")
+    rows = {row["id"]: row for row in read_jsonl(path)}
+    if rows.keys() != {row["id"] for row in subset}:
+        stop(f"{path} has {len(rows)} of {len(subset)} sentences; {again} goes on where it stopped")
+    return [rows[row["id"]] for row in subset], stamp
+
+
+def read_json(path, made_by=None):
+    """A JSON file; a missing one names the script that makes it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        stop(f"{path} is missing" + (f"; {made_by} makes it" if made_by else ""))
+    except ValueError as error:
+        stop(f"{path} is damaged ({error}); remove it and make it again")
+
+
+def write_json(path, value):
+    """Whole or absent: written beside its place, then renamed into it. NaN is written as null."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def append_jsonl(path, row):
+    """One more line, flushed to disk."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(plain(row), allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def resumable(path):
+    """The rows of a JSONL file that a stage appends to, or []; a last line cut short by a kill is dropped from the file."""
+    if not Path(path).is_file():
+        return []
+    content = Path(path).read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+    return read_jsonl(path)
+
+
+def plain(value):
+    """value with NumPy's types turned into Python's, and NaN into None."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value

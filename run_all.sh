@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# The six stages, one after another.   bash run_all.sh [paper|cpu|smoke|test]
+#
+#   paper   the paper's models and SST-5, from the Hub; for a T4 (default where CUDA is there)
+#   cpu     a small real BERT and rated movie snippets, from the Python package index; two CPU cores (default elsewhere)
+#   smoke   random models and template sentences; no network, about a minute
+#   test    sets up and runs the tests
+#
+# Settings, as environment variables:
+#   DATA=DIR        other text: a folder with train, validation (or dev) and test .jsonl of text and label
+#   ARTIFACTS=DIR   where everything is written (default: artifacts for paper; artifacts-cpu, artifacts-smoke)
+#   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: local folders in place of the Hub's models (Kaggle with the internet off)
+#   CONTROLS=0      leaves out the control, BERT retrained with seed 43
+#   TORCH_INDEX=URL an index with CPU builds of torch, for setting up a machine without a GPU
+# Every stage skips what is finished, so after an interruption the same command goes on.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+# --- The Python to use: this one where it has everything; Kaggle's, with only what it lacks; else .venv ------------------
+
+missing() {  # the requirements that Python $1 does not have in range, a line each
+  "$1" - <<'PY'
+import sys
+from importlib.metadata import PackageNotFoundError, version
+if sys.version_info < (3, 11):
+    sys.exit(f"error: Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}")
+wanted = [line.split("#")[0].strip() for line in open("requirements.txt")]
+for line in filter(None, wanted):
+    try:
+        from packaging.requirements import Requirement  # comes with transformers
+        requirement = Requirement(line)
+        there = requirement.specifier.contains(version(requirement.name), prereleases=True)
+    except (ImportError, PackageNotFoundError):
+        there = False
+    if not there:
+        print(line)
+PY
+}
+
+python=python3
+lacking=$(missing $python) || exit 2
+if [ -n "$lacking" ] && [ -d /kaggle ]; then
+  echo "set-up: Kaggle's Python lacks $(echo $lacking); what it has stays as it is"
+  keep=$(mktemp)
+  $python -m pip freeze 2>/dev/null | grep -iE '^(torch|torchvision|torchaudio|transformers|tokenizers|numpy|pandas|scikit-learn)==' > "$keep" || true
+  $python -m pip install -q -c "$keep" $lacking
+elif [ -n "$lacking" ]; then
+  [ -x .venv/bin/python ] || { echo "set-up: making .venv, a few minutes"; python3 -m venv .venv; }
+  python=.venv/bin/python
+  # The tested torch is named because the newest can be a CUDA build of several GB on a machine without a GPU.
+  [ -z "$(missing $python)" ] || $python -m pip install -q --disable-pip-version-check \
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch==2.13.0 -r requirements.txt
+fi
+
+# --- The preset ------------------------------------------------------------------------------------------------------------
+
+cuda=$($python -c 'import torch; print(int(torch.cuda.is_available()))')
+if [ $# -gt 0 ]; then preset=$1; why="asked for"
+elif [ "$cuda" = 1 ]; then preset=paper; why="CUDA is there"
+else preset=cpu; why="no CUDA here"; fi
+echo "preset $preset ($why), $($python --version)"
+
+export TOKENIZERS_PARALLELISM=false
+# glibc: keep freed memory instead of giving it back to the kernel after every tensor; 10 to 20% on a CPU
+export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
+out=${ARTIFACTS:-artifacts-$preset}
+control=bert_seed43; [ "${CONTROLS:-1}" = 0 ] && control=
+stage() { echo "--- $*"; $python "$@" --artifacts "$out"; }
+
+side_by_side() {  # two stages at once, half the cores each: small models leave a core idle otherwise
+  local status=0
+  export OMP_NUM_THREADS=$(( ($(getconf _NPROCESSORS_ONLN) + 1) / 2 ))
+  stage $1 & local first=$!
+  stage $2 || status=$?
+  wait $first || status=$?
+  unset OMP_NUM_THREADS
+  return $status
+}
+
+case $preset in
+paper)  # every number is the scripts' default, which is the paper's; about an hour and a half on a T4 (an estimate)
+  out=${ARTIFACTS:-artifacts}
+  text="--data ${DATA:-SetFit/sst5}"
+  stage 01_train.py --name bert --checkpoint "${BERT:-bert-base-uncased}" $text
+  stage 01_train.py --name distilbert --checkpoint "${DISTILBERT:-distilbert-base-uncased}" $text
+  stage 02_distill.py --checkpoint "${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}" $text
+  [ -z "$control" ] || stage 01_train.py --name $control --seed 43 --checkpoint "${BERT:-bert-base-uncased}" $text
+  for name in bert distilbert kd_tinybert $control; do stage 03_explain.py --name $name $text; done
+  stage 04_evaluate.py --controls $control $text
+  stage 05_probes.py --controls $control $text
+  ;;
+cpu)
+  $python tests/standins.py cpu standins/cpu
+  text="--data ${DATA:-standins/cpu/text}"
+  [ -z "${DATA:-}" ] || out=${ARTIFACTS:-artifacts-cpu-$(basename "$DATA")}
+  fast=fp32; grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && fast=bf16
+  # 2 epochs at 5e-5 where the paper has at most 10 at 2e-5: this small teacher's validation loss rises from the third on
+  train="--checkpoint standins/cpu/encoder --epochs 2 --learning-rate 5e-5 --group-by-length --precision $fast $text"
+  # 500 LIME samples where the paper has 5,000
+  explain="--lime-samples 500 --lime-precision $fast $text"
+  # the students are the teacher's encoder at half its depth, so they differ in their objective alone
+  side_by_side "01_train.py --name bert $train" "01_train.py --name distilbert --keep-layers 0 2 4 $train"
+  if [ -n "$control" ]; then
+    side_by_side "01_train.py --name $control --seed 43 $train" "02_distill.py --keep-layers 0 2 4 $train"
+    side_by_side "03_explain.py --name bert $explain" "03_explain.py --name $control $explain"
+  else
+    stage 02_distill.py --keep-layers 0 2 4 $train
+    stage 03_explain.py --name bert $explain
+  fi
+  side_by_side "03_explain.py --name distilbert $explain" "03_explain.py --name kd_tinybert $explain"
+  stage 04_evaluate.py --controls $control $text
+  # 6 adjectives a polarity, 72 sentences, where the default is 12 and 288
+  stage 05_probes.py --adjectives 6 --controls $control $text
+  ;;
+smoke)
+  export OMP_NUM_THREADS=1  # the models are too small for more
+  $python tests/standins.py smoke standins/smoke
+  text="--data ${DATA:-standins/smoke/text}"
+  train="--epochs 6 --learning-rate 3e-3 $text"
+  stage 01_train.py --name bert --checkpoint standins/smoke/bert $train
+  stage 01_train.py --name distilbert --checkpoint standins/smoke/distilbert $train
+  stage 02_distill.py --checkpoint standins/smoke/tinybert $train
+  for name in bert distilbert kd_tinybert; do
+    stage 03_explain.py --name $name --per-class 2 --max-evals 100 --lime-samples 200 $text  # 10 sentences
+  done
+  stage 04_evaluate.py $text
+  stage 05_probes.py --adjectives 2 --max-evals 100 $text
+  ;;
+test)
+  exec $python -m pytest -q tests
+  ;;
+*)
+  echo "error: no preset '$preset'; it is one of paper, cpu, smoke, test" >&2
+  exit 2
+  ;;
+esac
+stage 06_figures.py
+echo "the report: $out/report.md"
