@@ -1,0 +1,89 @@
+"""Fixtures: the scripts as modules, the smoke stand-ins, and a planted model whose true attributions are known."""
+import importlib
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import standins  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def scripts():
+    """{"01": module, ...}: importing a script does nothing."""
+    return {p.name[:2]: importlib.import_module(p.stem) for p in sorted(ROOT.glob("0[1-6]_*.py"))}
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """The smoke preset's text and encoders."""
+    folder = tmp_path_factory.mktemp("standins") / "smoke"
+    folder.mkdir()
+    standins.make_smoke(folder)
+    return folder
+
+
+@pytest.fixture
+def call(scripts, monkeypatch, capsys):
+    """call("03", "--name", "x") -> (exit status, stdout, stderr) of a stage's main()."""
+    def _call(number, *argv):
+        monkeypatch.setattr(sys, "argv", [number, *map(str, argv)])
+        status = 0
+        try:
+            scripts[number].main()
+        except SystemExit as error:
+            status = error.code
+        out = capsys.readouterr()
+        return status, out.out, out.err
+    return _call
+
+
+class Planted(torch.nn.Module):
+    """Probabilities that are linear in which words are there: p(class 4) = 0.3 + sum of the words' weights, p(class 0) the
+    rest but 0.003. So the SHAP value of a word for class 4 is its weight, exactly, and LIME's too up to its ridge."""
+
+    def __init__(self, tokenizer, weights):
+        super().__init__()
+        self.device = torch.device("cpu")
+        table = torch.zeros(len(tokenizer), dtype=torch.float64)
+        for word, weight in weights.items():
+            table[tokenizer.convert_tokens_to_ids(word)] = weight
+        self.table = table
+
+    def forward(self, input_ids, attention_mask):
+        top = 0.3 + (self.table[input_ids] * attention_mask).sum(-1)
+        p = torch.full((len(input_ids), 5), 0.001, dtype=torch.float64)
+        p[:, 4], p[:, 0] = top, 1 - 0.003 - top
+        return SimpleNamespace(logits=p.log())
+
+
+WEIGHTS = {"superb": 0.3, "excellent": 0.2, "dull": -0.15, "film": 0.05, "but": -0.02}
+
+
+@pytest.fixture
+def planted(smoke):
+    from transformers import AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(smoke / "bert")
+    return Planted(tokenizer, WEIGHTS), tokenizer
+
+
+@pytest.fixture
+def tiny(smoke):
+    """A random BERT with a head, large enough in its weights that its probabilities move."""
+    import common
+    model, tokenizer = common.load_encoder(str(smoke / "bert"), seed=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    return model.eval(), tokenizer
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

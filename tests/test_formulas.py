@@ -1,0 +1,266 @@
+"""The paper's formulas: hand-worked cases, and independent computations."""
+from itertools import combinations
+from math import exp, log
+
+import numpy as np
+import pytest
+import torch
+from conftest import WEIGHTS
+from scipy.stats import hypergeom
+from sklearn.metrics import accuracy_score
+
+import common
+
+
+# --- 3.5 -----------------------------------------------------------------------------------------------------------------
+
+def test_distillation_loss_is_the_written_out_value(scripts):
+    z_s, z_t = torch.tensor([[2.0, 0.0, 0.0, 0.0, 0.0]]), torch.tensor([[0.0, 4.0, 0.0, 0.0, 0.0]])
+    ce = -log(exp(2) / (exp(2) + 4))
+    e, d = exp(1), exp(2)  # the logits over T = 2: (1, 0, 0, 0, 0) and (0, 2, 0, 0, 0)
+    p_s = [e / (e + 4)] + [1 / (e + 4)] * 4
+    p_t = [1 / (d + 4), d / (d + 4)] + [1 / (d + 4)] * 3
+    kl = sum(t * log(t / s) for t, s in zip(p_t, p_s))
+    loss = scripts["02"].distillation_loss(z_s, z_t, torch.tensor([0]))
+    assert loss.item() == pytest.approx(0.5 * ce + 0.5 * 4 * kl, rel=1e-6)
+
+
+def test_distillation_loss_is_a_mean_over_the_batch_and_0_for_equal_logits(scripts):
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    y = torch.zeros(6, dtype=torch.long)
+    kd = scripts["02"].distillation_loss
+    assert kd(z, z, y, alpha=0, beta=1).item() == pytest.approx(0, abs=1e-6)
+    t = z.flip(0) * 2
+    singly = np.mean([kd(z[i:i + 1], t[i:i + 1], y[:1]).item() for i in range(6)])
+    assert kd(z, t, y).item() == pytest.approx(singly, rel=1e-5)
+
+
+# --- 3.7 (1) -------------------------------------------------------------------------------------------------------------
+
+def explained(text, label=4, **more):
+    return {"id": text, "text": text, "label": label, "predicted": 4, **more}
+
+
+def test_confidence_drop_and_flips_of_a_planted_model(scripts, planted):
+    model, tokenizer = planted
+    texts = ["the superb film was excellent", "a film but dull"]  # p(4) = 0.85 and 0.18
+    rows = []
+    for text in texts:
+        p = common.predict_proba(model, tokenizer, [text])[0]
+        rows.append(explained(text, **common.explain_shap(model, tokenizer, text)) | {"predicted": int(p.argmax())})
+    assert [r["predicted"] for r in rows] == [4, 0]
+    got = scripts["04"].faithfulness(model, tokenizer, "shap", rows, 1)
+    # without "superb" p(4) falls by 0.3; without "dull" p(0) falls by 0.15
+    assert got["confidence_drop"]["mean"] == pytest.approx((0.3 + 0.15) / 2, abs=1e-9)
+    assert got["flip_rate"]["mean"] == 0 and got["n_emptied"] == 0
+    got = scripts["04"].faithfulness(model, tokenizer, "shap", rows, 2)
+    # without "superb" and "excellent" p(4) = 0.35 < p(0): a flip; without "dull" and "film" p(0) loses 0.10, no flip
+    assert got["confidence_drop"]["mean"] == pytest.approx((0.5 + 0.10) / 2, abs=1e-9)
+    assert got["flip_rate"]["mean"] == 0.5
+    assert scripts["04"].faithfulness(model, tokenizer, "shap", rows, 99)["n_emptied"] == 2
+
+
+def test_lime_removes_every_occurrence_of_a_word(scripts, planted):
+    model, tokenizer = planted
+    text = "superb superb film"
+    row = explained(text, **common.explain_lime(model, tokenizer, text, 4, 200), token_spans=common.token_spans(tokenizer, text)[1])
+    ids = common.token_ids(tokenizer, text)
+    assert scripts["04"].ranked_units("lime", row, ids)[0] == [0, 1]
+
+
+def test_short_token_ratio(scripts):
+    rows = [{"text": "it was a superb film", "words": ["superb", "was", "it", "film"]}, {"text": "!", "words": []}]
+    got = scripts["04"].short_token_ratio(rows)
+    assert got["short_token_ratio"]["mean"] == 0.5 and got["short_token_ratio"]["n"] == 1
+    assert got["short_share_of_all_words"]["mean"] == 3 / 5
+
+
+# --- 3.7 (2) -------------------------------------------------------------------------------------------------------------
+
+def test_jaccard_and_overlap_by_hand(scripts):
+    assert scripts["04"].jaccard({1, 2, 3}, {2, 3, 4}) == 0.5
+    assert scripts["04"].overlap({1, 2, 3}, {2, 3, 4}, 3) == pytest.approx(2 / 3)
+    assert scripts["04"].overlap({1, 2}, {1, 2}, 10) == 0.2 and np.isnan(scripts["04"].jaccard(set(), set()))
+
+
+@pytest.mark.parametrize("n, k", [(1, 3), (3, 3), (5, 3), (6, 2), (7, 5)])
+def test_chance_agreement_is_the_mean_over_all_pairs_of_sets(scripts, n, k):
+    sets = [set(c) for c in combinations(range(n), min(n, k))]
+    pairs = [(a, b) for a in sets for b in sets]
+    got = scripts["04"].chance_agreement(n, k)
+    assert got[0] == pytest.approx(np.mean([len(a & b) / len(a | b) for a, b in pairs]))
+    assert got[1] == pytest.approx(np.mean([len(a & b) / k for a, b in pairs]))
+
+
+def test_chance_agreement_is_hypergeometric(scripts):
+    m = np.arange(11)
+    assert scripts["04"].chance_agreement(23, 10)[0] == pytest.approx((hypergeom(23, 10, 10).pmf(m) * m / (20 - m)).sum())
+    assert scripts["04"].chance_agreement(11, 10)[0] == pytest.approx(0.835, abs=5e-4)  # as field practice has it
+
+
+def test_top_k_is_by_size_and_ties_keep_the_order():
+    assert list(common.top_k([0.1, -0.5, 0.5, 0.0, -0.1], 4)) == [1, 2, 0, 4]
+    assert common.remove((7, 8, 9), [1]) == (7, 9)
+
+
+def test_words_sum_their_wordpieces(scripts):
+    row = {"text": "so so unreal!", "predicted": 0, "spans": [[0, 2], [3, 5], [6, 8], [8, 12], [12, 13]],
+           "attributions": [[v, 0, 0, 0, 0] for v in (0.1, 0.2, 0.3, -0.1, 9)]}
+    assert scripts["04"].word_attributions(row) == pytest.approx({"so": 0.3, "unreal": 0.2})
+
+
+# --- 3.7 (3), (5) ----------------------------------------------------------------------------------------------------------
+
+def test_cosine_by_hand():
+    assert common.cosine(np.array([1.0, 0.0]), np.array([1.0, 1.0])) == pytest.approx(0.5**0.5)
+    assert np.isnan(common.cosine(np.zeros(2), np.ones(2)))
+
+
+def test_cosine_of_own_class_and_of_one_class(scripts, rng):
+    phi = rng.normal(size=(6, 5))
+    a, b = {"attributions": phi, "predicted": 1}, {"attributions": phi, "predicted": 3}
+    got = scripts["04"].cosines([a], [b])
+    assert got["cosine_common_class"]["mean"] == pytest.approx(1)  # the same explanations, asked of one class
+    assert got["cosine"]["mean"] == pytest.approx(common.cosine(phi[:, 1], phi[:, 3]))
+    assert got["cosine_same_prediction"]["n"] == 0 and got["same_prediction"]["mean"] == 0
+
+
+def test_every_outcome_has_one_bucket(scripts):
+    names = {scripts["04"].bucket_of((a, b, c)) for a in (0, 1) for b in (0, 1) for c in (0, 1)}
+    assert names == set(scripts["04"].BUCKETS) and len(names) == 8
+    assert scripts["04"].bucket_of([True, False, True]) == "bert_kd_pair"
+
+
+def test_scores_against_a_confusion_matrix_worked_by_hand(scripts, rng):
+    gold, predicted = rng.integers(5, size=300), rng.integers(4, size=300)  # class 4 is never predicted
+    got = scripts["04"].scores(gold, predicted)
+    f1 = []
+    for c in range(5):
+        tp, fp, fn = ((predicted == c) & (gold == c)).sum(), ((predicted == c) & (gold != c)).sum(), ((predicted != c) & (gold == c)).sum()
+        f1.append(2 * tp / (2 * tp + fp + fn))
+    assert got["accuracy"]["mean"] == accuracy_score(gold, predicted)
+    assert got["weighted_f1"]["mean"] == pytest.approx(np.average(f1, weights=np.bincount(gold)))
+    assert got["macro_f1"]["mean"] == pytest.approx(np.mean(f1)) and got["class_f1"] == pytest.approx(f1)
+    assert got["weighted_f1"]["low"] < got["weighted_f1"]["mean"] < got["weighted_f1"]["high"]
+
+
+def test_projection_keeps_angles_and_is_reproducible(scripts, rng):
+    vectors = {m: [rng.normal(size=n) for n in (3, 5, 4, 6)] for m in ("bert", "distilbert", "kd_tinybert")}
+    got = scripts["04"].projection(vectors)
+    assert got["angle_to_first"]["bert"] == pytest.approx([0] * 4, abs=1e-5)
+    assert np.array_equal(got["points"]["bert"], scripts["04"].projection(vectors)["points"]["bert"])
+    assert got["points"]["bert"].shape == (4, 2)
+
+
+# --- 4.5 -----------------------------------------------------------------------------------------------------------------
+
+def test_contrastive_set(scripts):
+    rows = scripts["05"].contrastive_set(12)
+    assert len(rows) == 288 == len({row["text"] for row in rows})
+    texts = {row["text"] for row in rows}
+    assert all(row["flipped"] in texts for row in rows) and "The movie was excellent but the ending was dull." in texts
+    example = next(row for row in rows if row["id"] == scripts["05"].EXAMPLE)
+    assert example["text"] == "The movie was weak but the ending was joyful." and example["polarity"] == 2
+    assert example["without_but"] == "The movie was weak the ending was joyful."
+
+
+def test_post_but_ratio_by_hand(scripts):
+    tokens = ["a", "but", "b", "c", "."]
+    ratio, uniform = scripts["05"].post_but_ratio(tokens, np.array([0.1, 9.0, -0.2, 0.1, 9.0]))
+    assert ratio == pytest.approx(0.75) and uniform == pytest.approx(2 / 3)
+    assert np.isnan(scripts["05"].post_but_ratio(["a", "b"], np.ones(2))[0])
+
+
+def test_expectations_by_hand(scripts):
+    p = scripts["05"].polarity([[0.1, 0.1, 0.2, 0.3, 0.3], [0.5, 0.1, 0.2, 0.1, 0.1]])
+    assert p == pytest.approx(np.array([[0.2, 0.2, 0.6], [0.6, 0.2, 0.2]]))
+    got = scripts["05"].expectations(p, np.array([[0.3, 0.2, 0.5], [0.7, 0.2, 0.1]]), p[[1, 1]], np.array([2, 0]))
+    assert list(got["follows_second_clause"]) == [True, True]
+    assert list(got["swaps_with_clauses"]) == [True, False]  # the second sentence stays negative when flipped
+    assert list(got["less_confident_without_but"]) == [True, False]
+
+
+# --- 4: intervals ----------------------------------------------------------------------------------------------------------
+
+def test_summary_leaves_out_nan_and_says_n(rng):
+    got = common.summary([1.0, 2.0, np.nan, 3.0])
+    assert (got["mean"], got["sd"], got["n"]) == (2, 1, 3) and got["low"] < 2 < got["high"]
+    assert common.summary([np.nan])["n"] == 0
+    none = common.summary(np.zeros(150))
+    assert none["low"] == pytest.approx(0, abs=1e-12) and none["high"] == pytest.approx(0.025, abs=1e-3)  # Wilson, 0 of 150
+
+
+def test_intervals_cover(rng):
+    hits = [(s := common.summary(rng.exponential(size=100)))["low"] < 1 < s["high"] for _ in range(300)]
+    assert 0.90 < np.mean(hits) < 0.98
+
+
+# --- 3.6 -----------------------------------------------------------------------------------------------------------------
+
+def test_shap_gives_a_planted_linear_model_its_weights(planted):
+    model, tokenizer = planted
+    got = common.explain_shap(model, tokenizer, "the film was superb but dull .")
+    truth = [WEIGHTS.get(t, 0) for t in got["tokens"]]
+    assert got["attributions"][:, 4] == pytest.approx(truth, abs=1e-9)
+    assert got["attributions"][:, 0] == pytest.approx([-w for w in truth], abs=1e-9)
+
+
+def test_lime_ranks_a_planted_linear_model(planted):
+    model, tokenizer = planted
+    got = common.explain_lime(model, tokenizer, "the film was superb but dull .", 4, 3000)
+    assert got["words"][:3] == ["superb", "dull", "film"] and got["r2"] > 0.98
+    weights = dict(zip(got["words"], got["attributions"]))
+    for word in ("superb", "dull", "film"):
+        assert weights[word] == pytest.approx(WEIGHTS[word], abs=0.02)
+    other = common.explain_lime(model, tokenizer, "the film was superb but dull .", 0, 3000)  # the label asked for, not label 1
+    assert dict(zip(other["words"], other["attributions"]))["superb"] < -0.25
+
+
+def test_shap_of_two_tokens_is_brute_force_shapley(tiny):
+    model, tokenizer = tiny
+    got = common.explain_shap(model, tokenizer, "superb film")
+    m = tokenizer.mask_token
+    both, a, b, none = common.predict_proba(model, tokenizer, ["superb film", f"superb {m}", f"{m} film", f"{m} {m}"])
+    assert got["attributions"][0] == pytest.approx(((both - b) + (a - none)) / 2, abs=1e-6)
+    assert got["attributions"][1] == pytest.approx(((both - a) + (b - none)) / 2, abs=1e-6)
+    assert np.abs(got["attributions"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("max_evals", [20, 60, 500])
+def test_shap_adds_up_at_any_budget(tiny, max_evals):
+    model, tokenizer = tiny
+    text = "the trailer was long but the music was superb and the plot was dull"
+    got = common.explain_shap(model, tokenizer, text, max_evals)
+    total = got["attributions"].sum(0) + got["special_attributions"].sum(0) + got["base_values"]
+    assert total == pytest.approx(common.predict_proba(model, tokenizer, [text])[0], abs=1e-5)
+
+
+def test_the_reference_is_put_in_and_taken_out(tiny):
+    model, tokenizer = tiny
+    train = [{"text": "the film was dull"}, {"text": "a superb film"}]
+    table = model.get_input_embeddings().weight
+    before = table.detach().clone()
+    pieces = tokenizer.convert_tokens_to_ids("the film was dull a superb film".split())
+    args = type("Args", (), {"reference": "embedding", "background": 50, "seed": 42})
+    with pytest.raises(KeyError), common.shap_reference(model, tokenizer, train, args):
+        assert torch.allclose(table[tokenizer.mask_token_id], before[pieces].mean(0), atol=1e-6)
+        raise KeyError
+    assert torch.equal(table, before)
+    args.reference = "mask"
+    with common.shap_reference(model, tokenizer, train, args) as background:
+        assert background is None and torch.equal(table, before)
+
+
+def test_explanations_depend_on_the_seed_and_on_nothing_before(tiny):
+    model, tokenizer = tiny
+    text = "the music was superb but the plot was dull"
+    first = common.explain_lime(model, tokenizer, text, 1, 50)
+    common.explain_lime(model, tokenizer, "another one", 1, 50)
+    assert common.explain_lime(model, tokenizer, text, 1, 50) == first
+    assert common.explain_lime(model, tokenizer, text, 1, 50, seed=43) != first
+    a, b = (common.explain_shap(model, tokenizer, text, 100)["attributions"] for _ in range(2))
+    assert np.array_equal(a, b)
+
+
+def test_lime_without_a_word(tiny):
+    assert common.explain_lime(*tiny, "... !", 1, 50)["words"] == []
