@@ -146,16 +146,16 @@ def figure3(tables, artifacts):
     fig, ax = plt.subplots(figsize=(7.2, 7.2))
     ax.axis("off")
     ax.set(xlim=(0, 10), ylim=(-len(said) + 0.4, 0.75))
-    for x, head in ((1.5, "reads"), (5, "stage"), (8.5, "writes")):
+    for x, head in ((1.4, "reads"), (4.9, "stage"), (8.5, "writes")):
         ax.text(x, 0.6, head, ha="center", weight="bold")
     for i, (name, title, reads, writes) in enumerate(said):
-        for x, text, width, face in ((1.5, reads, 36, "#F2F2F2"), (5, title, 30, "#CFE6F5"), (8.5, writes, 36, "#F2F2F2")):
-            ax.text(x, -i, (name + "\n" if x == 5 else "") + fill(text, width), ha="center", va="center", fontsize=6.6,
+        for x, text, width, face in ((1.4, reads, 44, "#F2F2F2"), (4.9, title, 34, "#CFE6F5"), (8.5, writes, 46, "#F2F2F2")):
+            ax.text(x, -i, (name + "\n" if x == 4.9 else "") + fill(text, width), ha="center", va="center", fontsize=6,
                     linespacing=1.3, bbox={"boxstyle": "round,pad=0.5", "fc": face, "ec": "#777777", "lw": 0.6})
-        for start, end in ((3.02, 3.5), (6.5, 6.98)):
+        for start, end in ((3.0, 3.4), (6.4, 6.75)):
             ax.annotate("", (end, -i), (start, -i), arrowprops={"arrowstyle": "->", "lw": 1})
         if i:
-            ax.annotate("", (5, -i + 0.3), (5, -i + 0.68), arrowprops={"arrowstyle": "->", "lw": 1, "color": "#999999"})
+            ax.annotate("", (4.9, -i + 0.3), (4.9, -i + 0.68), arrowprops={"arrowstyle": "->", "lw": 1, "color": "#999999"})
     return fig, "The experimental pipeline, from what each script says it reads and writes."
 
 
@@ -179,7 +179,7 @@ def figure5(tables, artifacts):
         ours, chance = ([find(tables["table1"], model=n, explainer=e, k=3)[metric] for n in names] for e in ("shap", "random"))
         bars(ax, ours, [PAPER["table1"][n][metric] for n in names], [model_label(n) for n in names], title,
              [COLOURS[n] for n in names], chance)
-    axes[0].legend(frameon=False, fontsize=7)
+    fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7, ncols=2, loc="outside lower center")
     return fig, (f"Faithfulness: what removing the top 3 SHAP tokens does, n = {ours[0]['n']} sentences. Dotted: removing "
                  "3 tokens at random. Diamonds: the paper.")
 
@@ -198,7 +198,7 @@ def figure6(tables, artifacts):
              [pair_label(pair).replace("–", "–\n") for pair, _ in rows], title,
              ["#0072B2", "#56B4E9", "#CC79A7", *["#999999"] * len(rows)][:len(rows)],
              [row[f"{metric}_by_chance"] for _, row in rows])
-    axes[0].legend(frameon=False, fontsize=7)
+    fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7, ncols=2, loc="outside lower center")
     return fig, (f"Agreement of the top 10 SHAP tokens, n = {rows[0][1]['jaccard']['n']} sentences. Dotted: two random sets; "
                  "grey: controls. Diamonds: the paper.")
 
