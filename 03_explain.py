@@ -2,14 +2,16 @@
 
 Reads   models/<name>/ ; the text (--data: the test split for the subset, the training split for SHAP's background)
 Writes  subset.jsonl (once: all models explain the same sentences);
-        explanations/<name>.shap.jsonl, explanations/<name>.lime.jsonl : one line a sentence; *.stamp.json beside them
+        explanations/<name>.shap.jsonl, explanations/<name>.lime.jsonl : one line a sentence; *.stamp.json beside them;
+        for the controls <name>.shap_mask.jsonl, <name>.shap_full.jsonl, <name>.lime_seeds.jsonl
 
     python 03_explain.py --name bert
-    python 03_explain.py --name bert --reference mask --artifacts artifacts-mask      (shap's own reference)
+    python 03_explain.py --name bert --methods shap_mask shap_full lime_seeds --of-each 6      (controls, 30 sentences)
 
 On a T4 about 3 minutes a model for SHAP and 10 for LIME (estimates, not measured). Run again after an interruption, it
 goes on with the next sentence.
 """
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,12 @@ import numpy as np
 from common import (LABELS, PER_CLASS, add_shap_flags, append_jsonl, balanced_subset, check_rows, cli, digest, explain_lime,
                     explain_rows, explain_shap, load_classifier, load_splits, make_stamp, model_folder, model_name,
                     pick_device, positive, predict_proba, read_json, read_jsonl, run, shap_reference, stop)
+
+METHODS = {  # what it is, and where its arguments differ
+    "shap": ("3.6", {}), "lime": ("3.6", {}),
+    "shap_mask": ("SHAP with shap's own reference, [MASK]", {"reference": "mask"}),
+    "shap_full": ("SHAP with evaluations enough to finish every sentence", {"max_evals": 10**6}),
+    "lime_seeds": ("LIME with four more seeds", {})}
 
 
 def draw_subset(args, test):
@@ -51,9 +59,11 @@ def show(method, row, units, scores):
 def parse_args(argv=None):
     parser = cli(__doc__, data=True, device=True, overwrite=True)
     parser.add_argument("--name", type=model_name, required=True, help="a model that 01 or 02 made")
-    parser.add_argument("--methods", nargs="+", choices=("shap", "lime"), default=["shap", "lime"])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["shap", "lime"],
+                        help="the paper's two, or controls: " + "; ".join(f"{m}, {what}" for m, (what, _) in METHODS.items()))
     parser.add_argument("--subset", metavar="FILE", help="explain these sentences: .jsonl of text, label and, if you like, id")
     parser.add_argument("--per-class", type=positive, default=PER_CLASS, help="test sentences drawn of each class")
+    parser.add_argument("--of-each", type=positive, metavar="N", help="of the sentences drawn, explain the first N of each class")
     add_shap_flags(parser)
     parser.add_argument("--lime-samples", type=positive, default=5000, help="LIME: perturbed sentences a sentence")
     parser.add_argument("--lime-features", type=positive, default=10, help="LIME: words kept")
@@ -71,23 +81,35 @@ def main():
     for row, p in zip(rows, predict_proba(model, tokenizer, [row["text"] for row in rows])):
         row |= {"probabilities": p.tolist(), "predicted": int(p.argmax())}
     explained = {"weights": weights, "subset": digest([row["text"] for row in rows])}
-    folder = Path(args.artifacts) / "explanations"
-    of_neither, of_shap, of_lime = (("methods", "subset", "per_class"), ("max_evals", "reference", "background"),
+    if args.of_each:
+        rows = sorted((r for c in range(len(LABELS)) for r in [r for r in rows if r["label"] == c][:args.of_each]), key=rows.index)
+    of_neither, of_shap, of_lime = (("methods", "subset", "per_class", "of_each"), ("max_evals", "reference", "background"),
                                     ("lime_samples", "lime_features", "lime_precision"))
 
-    if "shap" in args.methods:  # all five classes' attributions are kept
-        with shap_reference(model, tokenizer, splits["train"], args) as background:
-            stamp = make_stamp(args, device, of_neither + of_lime, **explained, background=background)
-            done = explain_rows(folder / f"{args.name}.shap.jsonl", rows, lambda row: explain_shap(
-                model, tokenizer, row["text"], args.max_evals, args.seed), stamp, args.overwrite, f"{args.name}, SHAP")
-        show("SHAP", done[0], done[0]["tokens"], np.array(done[0]["attributions"])[:, done[0]["predicted"]])
+    for method in args.methods:
+        settings = argparse.Namespace(**vars(args) | METHODS[method][1])
+        path = Path(args.artifacts) / "explanations" / f"{args.name}.{method}.jsonl"
 
-    if "lime" in args.methods:  # the model's own class (A13: LIME's default would be class 1 for every sentence)
-        stamp = make_stamp(args, device, of_neither + of_shap, **explained)
-        done = explain_rows(folder / f"{args.name}.lime.jsonl", rows, lambda row: explain_lime(
-            model, tokenizer, row["text"], row["predicted"], args.lime_samples, args.lime_features, args.seed,
-            args.lime_precision), stamp, args.overwrite, f"{args.name}, LIME")
-        show("LIME", done[0], done[0]["words"], done[0]["attributions"])
+        def shap(row, settings=settings):  # all five classes' attributions are kept
+            return explain_shap(model, tokenizer, row["text"], settings.max_evals, args.seed)
+
+        def lime(row, seed=args.seed):  # the model's own class (A13: LIME's default would be class 1 for every sentence)
+            return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples, args.lime_features, seed,
+                                args.lime_precision)
+
+        if method.startswith("shap"):
+            with shap_reference(model, tokenizer, splits["train"], settings) as background:
+                stamp = make_stamp(settings, device, of_neither + of_lime, **explained, background=background)
+                done = explain_rows(path, rows, shap, stamp, args.overwrite, f"{args.name}, {method}")
+            show("SHAP", done[0], done[0]["tokens"], np.array(done[0]["attributions"])[:, done[0]["predicted"]])
+        else:
+            stamp = make_stamp(settings, device, of_neither + of_shap, **explained)
+            if method == "lime_seeds":
+                done = explain_rows(path, rows, lambda row: {"runs": [lime(row, args.seed + i) for i in (1, 2, 3, 4)]},
+                                    stamp, args.overwrite, f"{args.name}, {method}")
+            else:
+                done = explain_rows(path, rows, lime, stamp, args.overwrite, f"{args.name}, {method}")
+                show("LIME", done[0], done[0]["words"], done[0]["attributions"])
     return args
 
 

@@ -1,27 +1,33 @@
-"""Sections 3.7 (1, 2, 3, 5) and 4.1-4.4: accuracy, faithfulness, agreement, direction, buckets, cost.
+"""Sections 3.7 (1, 2, 3, 5) and 4.1-4.4: accuracy, faithfulness, agreement, direction, buckets, cost; then the controls.
 
 Reads   models/<name>/ and the text (--data) to score the test split and what is left after a removal;
-        subset.jsonl, explanations/<name>.shap.jsonl, explanations/<name>.lime.jsonl
+        subset.jsonl, explanations/<name>.shap.jsonl, explanations/<name>.lime.jsonl;
+        for the controls explanations/<name>.shap_mask.jsonl, .shap_full.jsonl, .lime_seeds.jsonl, where 03 made them
 Writes  tables/figure1.json (label counts), figure4.json (accuracy, F1), table1.json (faithfulness, Figure 5),
         table2.json (agreement, Figure 6), table3.json (cosine, Figure 7), figure8.json (projection), buckets.json;
+        controls: removal.json, sensitivity.json, lime_noise.json, fidelity.json, design.json, comparisons.json;
         timing.json (parameters, latency)
 
     python 04_evaluate.py
-    python 04_evaluate.py --k 3 5 10 --controls bert_seed43
+    python 04_evaluate.py --k 3 5 10 --controls bert_seed43 distilbert_kd tinybert_ce kd_soft
 
-A minute on a T4 (an estimate, not measured). A mean stands with its SD, n and 95% interval (common.summary).
+A minute a model on a T4 (an estimate, not measured). A mean stands with its SD, n and 95% interval (common.summary); a
+difference with a paired test over sentences (common.paired).
 """
+import argparse
 import re
 import time
+from itertools import combinations
 from math import comb
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
-from common import (KS, LABELS, MODELS, PAIRS, SEED, cli, cosine, digest, load_classifier, load_explanations, load_splits,
-                    load_subset, make_stamp, model_name, own_class, pick_device, positive, predict_proba, remove, run,
-                    sentence_seed, stop, summary, token_ids, top_k, write_json)
+from common import (KS, LABELS, MODELS, PAIRS, SEED, cli, cosine, digest, holm, load_classifier, load_explanations,
+                    load_splits, load_subset, make_stamp, model_folder, model_name, own_class, paired, paired_rates,
+                    pick_device, positive, predict_proba, read_json, remove, run, sentence_seed, shap_reference, stop,
+                    summary, token_ids, top_k, write_json)
 
 BUCKETS = {  # 3.7 (5): (BERT, DistilBERT, KD-TinyBERT) right or wrong
     "all_correct": (1, 1, 1), "all_wrong": (0, 0, 0), "bert_only": (1, 0, 0), "dbert_only": (0, 1, 0), "kd_only": (0, 0, 1),
@@ -52,40 +58,36 @@ def scores(gold, predicted):
 # ---------------------------------------------------------------------------------------------------------------------
 # 4.2 Faithfulness (3.7 (1))
 
-def ranked_units(method, explanation, ids):
-    """The units of a sentence from most to least important, each a list of wordpiece positions. ids: its wordpieces.
+def pieces(spans, token_spans):
+    """Positions of the wordpieces that share a character with any of the spans."""
+    return [p for p, (start, end) in enumerate(token_spans) if any(start < e and s < end for s, e in spans)]
 
-    SHAP: wordpieces by |phi| for the predicted class. LIME: words, each with all the wordpieces of all its occurrences.
-    random: wordpieces in an arbitrary order: the control that says what removing any k would do.
+
+def ranked_units(method, row):
+    """What the explainer ranks, most important first, each unit a list of wordpiece positions.
+
+    SHAP: wordpieces by |phi| for the predicted class. LIME: words, each with the wordpieces of all its occurrences.
     """
-    if method == "shap":
-        return [[p] for p in top_k(own_class(explanation), len(ids))]
-    if method == "random":
-        return [[p] for p in np.random.default_rng(sentence_seed(0, explanation["text"])).permutation(len(ids))]
-    return [[p for p, (start, end) in enumerate(explanation["token_spans"]) if any(start < e and s < end for s, e in spans)]
-            for spans in explanation["spans"]]
+    if method == "lime":
+        return [pieces(spans, row["token_spans"]) for spans in row["spans"]]
+    return [[p] for p in top_k(own_class(row), len(row["tokens"]))]
 
 
-def faithfulness(model, tokenizer, method, explanations, k):
-    """Confidence Drop@k = p(y^|x) - p(y^|x without the top k), y^ the class predicted for x (A14), and Flip Rate@k.
+def removal(model, tokenizer, rows, units, k, cut=remove):
+    """Confidence Drop@k = p(y^|x) - p(y^|x without the first k units), y^ the class predicted for x (A14), and Flip@k.
 
-    A sentence with at most k wordpieces is left empty; how many are says n_emptied.
+    units: for each row its ranked units. Returns drop (n,), flip (n,) and how many sentences were left empty.
     """
-    full = [token_ids(tokenizer, e["text"]) for e in explanations]
-    units = [ranked_units(method, e, ids)[:k] for e, ids in zip(explanations, full)]
-    cut = [remove(ids, [p for unit in chosen for p in unit]) for ids, chosen in zip(full, units)]
-    before, after = predict_proba(model, tokenizer, full), predict_proba(model, tokenizer, cut)
-    predicted, rows = before.argmax(1), np.arange(len(full))
-    return {"confidence_drop": summary(before[rows, predicted] - after[rows, predicted]),
-            "flip_rate": summary(after.argmax(1) != predicted), "n_emptied": sum(not ids for ids in cut)}
+    full = [token_ids(tokenizer, row["text"]) for row in rows]
+    left = [cut(ids, [p for unit in ranked[:k] for p in unit]) for ids, ranked in zip(full, units)]
+    before, after = predict_proba(model, tokenizer, full), predict_proba(model, tokenizer, left)
+    predicted, at = before.argmax(1), np.arange(len(full))
+    return before[at, predicted] - after[at, predicted], after.argmax(1) != predicted, sum(not ids for ids in left)
 
 
-def short_token_ratio(explanations, characters=3):
-    """Share of LIME's words that have at most 3 characters (A15), and the same share of all words of the sentence."""
-    def share(words):
-        return np.mean([len(w) <= characters for w in words]) if words else np.nan
-    return {"short_token_ratio": summary([share(e["words"]) for e in explanations]),
-            "short_share_of_all_words": summary([share(set(re.findall(r"\w+", e["text"]))) for e in explanations])}
+def short_token_ratio(words, characters=3):
+    """Share of the words that have at most 3 characters (A15); NaN without a word."""
+    return np.mean([len(w) <= characters for w in words]) if words else np.nan
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -101,20 +103,18 @@ def overlap(a, b, k):
     return len(a & b) / k
 
 
-def chance_agreement(n, k):
-    """Expected (Jaccard, Overlap) of two random k-sets out of n tokens: their intersection is hypergeometric."""
-    k_n = min(n, k)
-    p = [comb(k_n, m) * comb(n - k_n, k_n - m) / comb(n, k_n) for m in range(k_n + 1)]
-    return (sum(q * m / (2 * k_n - m) for m, q in enumerate(p)) if n else np.nan, sum(q * m / k for m, q in enumerate(p)))
-
-
 def agreement(first, second, sizes, k):
-    """Means over sentences of both measures of top-k sets, with what chance gives at each sentence's size. Lists of sets."""
-    chance = np.array([chance_agreement(n, k) for n in sizes])
-    return {"jaccard": summary([jaccard(a, b) for a, b in zip(first, second)]),
-            "overlap": summary([overlap(a, b, k) for a, b in zip(first, second)]),
-            "jaccard_by_chance": summary(chance[:, 0]), "overlap_by_chance": summary(chance[:, 1]),
-            "n_not_longer_than_k": int(np.sum(np.array(sizes) <= k))}
+    """Means over sentences of both measures of top-k sets (lists of sets), and beside each what chance gives: at each
+    sentence's length, exactly; (x - chance) / (1 - chance), 0 for random sets and 1 for equal ones; and apart from the
+    sentences of at most k tokens, whose sets are equal whatever the models do."""
+    j = np.array([jaccard(a, b) for a, b in zip(first, second)])
+    o = np.array([overlap(a, b, k) for a, b in zip(first, second)])
+    (j_chance, o_chance), longer = np.transpose([chance_agreement(n, k) for n in sizes]), np.array(sizes) > k
+    return {"jaccard": summary(j), "overlap": summary(o),
+            "jaccard_by_chance": summary(j_chance), "overlap_by_chance": summary(o_chance),
+            "jaccard_corrected": summary((j - j_chance)[longer] / (1 - j_chance)[longer]),
+            "overlap_corrected": summary((o - o_chance)[longer] / (1 - o_chance)[longer]),
+            "n_not_longer_than_k": int((~longer).sum())}
 
 
 def word_attributions(shap_row):
@@ -128,16 +128,6 @@ def word_attributions(shap_row):
 
 # ---------------------------------------------------------------------------------------------------------------------
 # 4.4 Direction (3.7 (3))
-
-def cosines(first, second):
-    """Each model's own predicted class, which is the paper's; the first model's class for both; and the paper's again
-    over the sentences where the two predict the same class."""
-    own = np.array([cosine(own_class(a), own_class(b)) for a, b in zip(first, second)])
-    common = [cosine(own_class(a), own_class(b | {"predicted": a["predicted"]})) for a, b in zip(first, second)]
-    same = np.array([a["predicted"] == b["predicted"] for a, b in zip(first, second)])
-    return {"cosine": summary(own), "cosine_common_class": summary(common), "cosine_same_prediction": summary(own[same]),
-            "same_prediction": summary(same)}
-
 
 def projection(vectors):
     """Figure 8: the first two principal components of the unit vectors of all models (A18). vectors: name -> list of (n_i,).
@@ -168,6 +158,23 @@ def bucket_of(right):
     return next(name for name, pattern in BUCKETS.items() if pattern == right)
 
 
+def bucket_rows(right_test, explained, cosines, ks):
+    """The eight buckets: n, each pair's direction and agreement within them, and n_test, how many of the whole test split.
+    right_test: for each model (n_test,); explained: name -> rows of the subset; cosines: pair -> (n,)."""
+    of_test = [bucket_of(right) for right in zip(*right_test)]
+    of_subset = [bucket_of(row["predicted"] == row["label"] for row in rows) for rows in zip(*explained.values())]
+    buckets = []
+    for bucket in BUCKETS:
+        at = [i for i, b in enumerate(of_subset) if b == bucket]
+        row = {"bucket": bucket, "n": len(at), "n_test": of_test.count(bucket), "pairs": []}
+        for first, second in PAIRS:
+            phis = [(own_class(explained[first][i]), own_class(explained[second][i])) for i in at]
+            row["pairs"].append({"pair": [first, second], "cosine": summary(cosines[first, second][at]), **{
+                f"jaccard@{k}": summary([jaccard(set(top_k(x, k)), set(top_k(y, k))) for x, y in phis]) for k in ks}})
+        buckets.append(row)
+    return buckets
+
+
 def cost(model, tokenizer, texts):
     """Parameters; median milliseconds for one sentence alone; sentences a second for all of them together."""
     predict_proba(model, tokenizer, texts[:8])  # warm up
@@ -183,6 +190,185 @@ def cost(model, tokenizer, texts):
             "sentences_per_second": len(set(texts)) / (time.perf_counter() - started)}
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Controls: what each number would be if it meant nothing, or as much as it can
+
+def chance_agreement(n, k):
+    """Expected (Jaccard, Overlap) of two random k-sets out of n tokens: their intersection is hypergeometric."""
+    k_n = min(n, k)
+    p = [comb(k_n, m) * comb(n - k_n, k_n - m) / comb(n, k_n) for m in range(k_n + 1)]
+    return (sum(q * m / (2 * k_n - m) for m, q in enumerate(p)) if n else np.nan, sum(q * m / k for m, q in enumerate(p)))
+
+
+def random_removal(model, tokenizer, method, rows, k, cut=remove, draws=10):
+    """Mean drop (n,) and flips (n,) over random rankings of the same units: what removing any k does."""
+    def units(row):
+        if method != "lime":
+            return [[p] for p in range(len(row["tokens"]))]
+        words = {}
+        for match in re.finditer(r"\w+", row["text"]):
+            words.setdefault(match.group(), []).append(match.span())
+        return [pieces(spans, row["token_spans"]) for spans in words.values()]
+
+    shuffled = [[u[i] for i in rng.permutation(len(u))] for row in rows
+                for u, rng in [(units(row), np.random.default_rng(sentence_seed(0, row["text"])))] for _ in range(draws)]
+    drop, flip, _ = removal(model, tokenizer, [row for row in rows for _ in range(draws)], shuffled, k, cut)
+    return drop.reshape(-1, draws).mean(1), flip.reshape(-1, draws).mean(1)
+
+
+def against_random(drop, flip, random_drop, random_flip):
+    """The columns of a faithfulness row: the paper's, the random ranking's, and the lift of the one over the other."""
+    return {"confidence_drop": summary(drop), "flip_rate": summary(flip), "random_drop": summary(random_drop),
+            "random_flips": summary(random_flip), "lift": paired(drop, random_drop), "flip_lift": paired(flip, random_flip)}
+
+
+def removal_rows(model, tokenizer, rows, embedding_reference):
+    """Table 1 at k = 3 under four meanings of "remove": deletion (the paper's), and replacement by [MASK], by [UNK], and by
+    SHAP's mean embedding (in the [MASK] row while the context embedding_reference is open); beside the margin between the
+    two likeliest classes, which says how little it takes to flip."""
+    units = [ranked_units("shap", row) for row in rows]
+    margin = summary([np.diff(np.sort(row["probabilities"])[-2:])[0] for row in rows])
+
+    def row(operator, cut):
+        drop, flip, _ = removal(model, tokenizer, rows, units, KS[0], cut)
+        random = random_removal(model, tokenizer, "shap", rows, KS[0], cut)
+        return {"operator": operator, **against_random(drop, flip, *random), "margin": margin}
+
+    masked = replace_by(tokenizer.mask_token_id)
+    result = [row("delete", remove), row("mask", masked), row("unk", replace_by(tokenizer.unk_token_id))]
+    with embedding_reference:
+        return [*result, row("embedding", masked)]
+
+
+def replace_by(token_id):
+    """Another meaning of "remove": every wordpiece replaced by one token, the length kept."""
+    return lambda ids, positions: tuple(token_id if i in set(positions) else x for i, x in enumerate(ids))
+
+
+def polarity_phi(row):
+    """Class-free attributions (n,): of the polarity score s = sum_c (c - 2) p_c. SHAP is linear in the output, so exact."""
+    return np.array(row["attributions"], dtype=float).reshape(-1, len(LABELS)) @ (np.arange(len(LABELS)) - 2)
+
+
+def class_choices(first, second):
+    """{what is explained: (phi of one model, phi of the other), a list over sentences}: the paper's own class of each
+    model; the first model's class for both; and the polarity score, which asks no class at all."""
+    return {"own": [(own_class(a), own_class(b)) for a, b in zip(first, second)],
+            "common_class": [(own_class(a), own_class(b | {"predicted": a["predicted"]})) for a, b in zip(first, second)],
+            "polarity": [(polarity_phi(a), polarity_phi(b)) for a, b in zip(first, second)]}
+
+
+def of_choices(choices, k):
+    """{what is explained: [(top-k set of one model, of the other), ...]}, from class_choices."""
+    return {what: [(set(top_k(a, k)), set(top_k(b, k))) for a, b in phis] for what, phis in choices.items()}
+
+
+def drift(ceilings, values):
+    """Agreement of BERT with itself retrained (mean over the retrained ones) minus BERT's with a student, paired over
+    sentences: a student has drifted only if the interval lies above 0. None without a retrained BERT."""
+    return paired(np.mean(ceilings, 0), values) if ceilings else None
+
+
+def ties(first, second, k, draws=20):
+    """tied: whether either model's k-th and next |phi| are equal (shap's budget leaves credit spread evenly, so sets are
+    decided by the order of words). jaccard: its mean over random orders of the equal ones. Both (n,); lists of phi."""
+    def tied(phi):
+        size = np.sort(np.round(np.abs(phi), 12))[::-1]
+        return len(phi) > k and size[k - 1] == size[k]
+
+    def any_order(phi, rng):
+        order = rng.permutation(len(phi))
+        return set(order[top_k(phi[order], k)])
+
+    rng = np.random.default_rng(SEED)
+    return (np.array([tied(a) or tied(b) for a, b in zip(first, second)]),
+            np.array([np.mean([jaccard(any_order(a, rng), any_order(b, rng)) for _ in range(draws)])
+                      for a, b in zip(first, second)]))
+
+
+def expected_calibration_error(gold, probabilities, bins=10):
+    """ECE = sum over bins of confidence of (n_b / n) |accuracy_b - confidence_b|, ten bins of equal width."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == gold
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(bin_of, right - confidence, bins)  # n_b (accuracy_b - confidence_b)
+    return float(np.abs(gap).sum() / len(gold))
+
+
+def fidelity(teacher, student):
+    """How much of the outputs a student keeps: same class, and KL(p_teacher || p_student) in nats. Probabilities (n, 5)."""
+    return {"same_class": summary(teacher.argmax(1) == student.argmax(1)),
+            "kl": summary((teacher * np.log(teacher / np.maximum(student, 1e-300))).sum(1))}
+
+
+def other_setting(model, tokenizer, rows, base):
+    """One model's SHAP under another setting (rows) beside the paper's (base), of the same sentences: Table 1 at k = 3, what
+    changes, and how much of the ten largest stays (Jaccard)."""
+    (drop, flip, _), (base_drop, base_flip, _) = (
+        removal(model, tokenizer, r, [ranked_units("shap", row) for row in r], KS[0]) for r in (rows, base))
+    kept = [jaccard(set(top_k(own_class(a), KS[-1])), set(top_k(own_class(b), KS[-1]))) for a, b in zip(rows, base)]
+    return {"confidence_drop": summary(drop), "flip_rate": summary(flip), "drop_change": paired(drop, base_drop),
+            "flip_change": paired(flip, base_flip), "top10_kept": summary(kept)}
+
+
+def other_setting_pair(first, second, base_jaccard, base_cosine):
+    """Tables 2 and 3 of a pair under another setting of SHAP, and what changes against the paper's (n,)."""
+    phis = [(own_class(a), own_class(b)) for a, b in zip(first, second)]
+    tops = [(set(top_k(x, KS[-1])), set(top_k(y, KS[-1]))) for x, y in phis]
+    j, c = [jaccard(x, y) for x, y in tops], [cosine(x, y) for x, y in phis]
+    return {"jaccard": summary(j), "overlap": summary([overlap(x, y, KS[-1]) for x, y in tops]), "cosine": summary(c),
+            "jaccard_change": paired(j, base_jaccard), "cosine_change": paired(c, base_cosine)}
+
+
+def lime_noise(first, others):
+    """LIME against itself over seeds: mean Jaccard of the top k words over all pairs of runs, and the surrogate's R^2.
+    first: rows of the paper's seed; others: rows whose "runs" are the further seeds', of some of the same sentences."""
+    runs = [[next(r for r in first if r["id"] == row["id"]), *row["runs"]] for row in others]
+    return {**{f"jaccard@{k}": summary([np.mean([jaccard(set(a["words"][:k]), set(b["words"][:k]))
+                                                 for a, b in combinations(of_row, 2)]) for of_row in runs]) for k in (KS[0], KS[-1])},
+            "r2": summary([np.nanmean([np.nan if run["r2"] is None else run["r2"] for run in of_row]) for of_row in runs])}
+
+
+def made_how(artifacts, name):
+    """(initialisation, objective, seed) of a model, from its stamp: what may differ between two students."""
+    made = read_json(model_folder(artifacts, name) / "stamp.json")["arguments"]
+    start = " ".join([Path(made["checkpoint"]).name, *(f"layer {i}" for i in made["keep_layers"])])
+    return start, f"{made['alpha']} CE + {made['beta']} KD" if "teacher" in made else "CE", made["seed"]
+
+
+def one_thing_changed(made, students, measures):
+    """The two by two: every two students that differ in initialisation, objective or seed alone, as paired differences of
+    accuracy, faithfulness, and closeness to BERT. made: name -> (initialisation, objective, seed)."""
+    rows = []
+    for first, second in combinations(students, 2):
+        differ = [what for what, x, y in zip(("initialisation", "objective", "seed"), made[first], made[second]) if x != y]
+        if len(differ) == 1:
+            rows.append({"first": first, "second": second, "differ_in": differ[0], "made": [made[first], made[second]],
+                         "accuracy": paired_rates(measures["accuracy"][first], measures["accuracy"][second]),
+                         "confidence_drop": paired(measures["confidence_drop"][first], measures["confidence_drop"][second]),
+                         **{f"{m}_with_bert": paired(measures[m]["bert", first], measures[m]["bert", second])
+                            for m in ("jaccard", "cosine", "cosine_polarity")}})
+    return rows
+
+
+COMPARISONS = (  # what the paper compares in words: section, measure, the one, the other (said to be larger, or equal)
+    *(("4.1", "accuracy", a, b) for a, b in (("kd_tinybert", "bert"), ("bert", "distilbert"), ("kd_tinybert", "distilbert"))),
+    *(("4.2", m, a, b) for m in ("confidence_drop", "flip_rate", "short_token_ratio")
+      for a, b in (("distilbert", "bert"), ("bert", "kd_tinybert"), ("distilbert", "kd_tinybert"))),
+    *((s, m, a, b) for s, m in (("4.3", "jaccard"), ("4.3", "overlap"), ("4.4", "cosine")) for a, b in combinations(PAIRS, 2)))
+
+
+def compare(measures):
+    """Every comparison of the paper as a paired test over sentences, McNemar's for rates, Holm over all of them.
+    measures: {measure: {model or pair: (n,)}}."""
+    rows = []
+    for section, measure, first, second in COMPARISONS:
+        a, b = measures[measure][first], measures[measure][second]
+        test = paired_rates if measure in ("accuracy", "flip_rate") else paired
+        rows.append({"section": section, "measure": measure, "first": first, "second": second,
+                     "first_mean": float(np.nanmean(a)), "second_mean": float(np.nanmean(b)), **test(a, b)})
+    return [row | {"p_holm": p} for row, p in zip(rows, holm([row["p"] for row in rows]))]
+
+
 def parse_args(argv=None):
     parser = cli(__doc__, data=True, device=True)
     parser.add_argument("--k", type=positive, nargs="+", default=list(KS), help="sizes of the top-k sets")
@@ -194,57 +380,105 @@ def parse_args(argv=None):
 def main():
     args = parse_args()
     device = pick_device(args.device)
+    artifacts, ks = Path(args.artifacts), sorted({*args.k, *KS})
     splits = load_splits(args.data)
-    subset = load_subset(args.artifacts)
+    subset = load_subset(artifacts)
     names = [*MODELS, *args.controls]
     pairs = [*PAIRS, *(("bert", control) for control in args.controls)]
-    shap, lime, stamps = {}, {}, {}
+    made = {name: made_how(artifacts, name) for name in names}
+    shap, stamps = {}, {}
     for name in names:
-        shap[name], stamps[name] = load_explanations(args.artifacts, name, "shap", subset)
-        lime[name], _ = load_explanations(args.artifacts, name, "lime", subset)
+        shap[name], stamps[name] = load_explanations(artifacts, name, "shap", subset)
         if stamps[name]["arguments"] != stamps["bert"]["arguments"] | {"name": name}:
             stop(f"SHAP was run otherwise for bert ({stamps['bert']['arguments']}) than for {name} "
                  f"({stamps[name]['arguments']}); 03_explain.py --overwrite makes them alike")
         if any(a["spans"] != b["spans"] for a, b in zip(shap["bert"], shap[name])):
             stop(f"{name} cuts the sentences into other tokens than bert; agreement by token is not defined between them")
-        for a, b in zip(lime[name], shap[name]):
-            a["token_spans"] = b["spans"]
+    lime = {name: load_explanations(artifacts, name, "lime", subset)[0] for name in MODELS}
+    for name, rows in lime.items():
+        lime[name] = [row | {"token_spans": other["spans"]} for row, other in zip(rows, shap[name])]
+    changed = {(name, method): load_explanations(artifacts, name, method, subset, whole=False)[0]
+               for name in MODELS for method in ("shap_mask", "shap_full", "lime_seeds")
+               if (artifacts / "explanations" / f"{name}.{method}.jsonl").is_file()}
     stamp = make_stamp(args, device, text=digest(splits), subset=digest([row["text"] for row in subset]),
                        **{name: stamps[name]["inputs"]["weights"] for name in names}, shap=stamps["bert"]["arguments"])
 
+    def at_changed(rows):  # where these sentences stand in the subset
+        ids = {row["id"] for row in rows}
+        return [i for i, row in enumerate(subset) if row["id"] in ids]
+
     def write(table, rows):
-        write_json(Path(args.artifacts) / "tables" / f"{table}.json", {"stamp": stamp, "rows": rows})
+        write_json(artifacts / "tables" / f"{table}.json", {"stamp": stamp, "rows": rows})
         print(f"wrote tables/{table}.json", flush=True)
 
     # Figure 1: the label distribution (3.1)
     write("figure1", [{"split": split, "counts": np.bincount([r["label"] for r in rows], minlength=len(LABELS))}
                       for split, rows in [*splits.items(), ("subset", subset)]])
 
-    # Figure 4 and Table 1: the only part that asks a model
-    gold = [row["label"] for row in splits["test"]]
-    figure4, table1, timing, right = [], [], {}, {}
+    # Figure 4 and Table 1, with the controls that ask a model
+    gold = np.array([row["label"] for row in splits["test"]])
+    figure4, table1, removals, sensitivity, timing = [], [], [], [], {}
+    p_test, measures = {}, {m: {} for m in ("accuracy", "confidence_drop", "flip_rate", "short_token_ratio", "jaccard",
+                                            "overlap", "cosine", "cosine_polarity")}
     for name in names:
-        model, tokenizer = load_classifier(args.artifacts, name, device)
-        predicted = predict_proba(model, tokenizer, [row["text"] for row in splits["test"]]).argmax(1)
-        right[name] = predicted == gold
-        figure4.append({"model": name, **scores(gold, predicted)})
-        for method, explanations in (("shap", shap[name]), ("lime", lime[name]), ("random", shap[name])):
-            for k in args.k:
-                table1.append({"model": name, "explainer": method, "k": k,
-                               **faithfulness(model, tokenizer, method, explanations, k)})
-        table1[-2 * len(args.k)] |= short_token_ratio(lime[name])  # beside LIME's first k
+        model, tokenizer = load_classifier(artifacts, name, device)
+        p = p_test[name] = predict_proba(model, tokenizer, [row["text"] for row in splits["test"]])
+        figure4.append({"model": name, **scores(gold, p.argmax(1)), "ece": expected_calibration_error(gold, p)})
+        measures["accuracy"][name] = p.argmax(1) == gold
+
+        for method, rows in (("shap", shap[name]), ("lime", lime.get(name, []))):
+            units = [ranked_units(method, row) for row in rows]
+            for k in ks if rows else []:
+                drop, flip, emptied = removal(model, tokenizer, rows, units, k)
+                table1.append({"model": name, "explainer": method, "k": k, "n_emptied": emptied,
+                               **against_random(drop, flip, *random_removal(model, tokenizer, method, rows, k))})
+                if (method, k) == ("shap", KS[0]):
+                    measures["confidence_drop"][name], measures["flip_rate"][name] = drop, flip
+        if name in lime:
+            ratios = measures["short_token_ratio"][name] = [short_token_ratio(row["words"]) for row in lime[name]]
+            of_all = [short_token_ratio(list(set(re.findall(r"\w+", row["text"])))) for row in lime[name]]
+            table1[-1] |= {"short_token_ratio": summary(ratios), "short_share_of_all_words": summary(of_all),
+                           "short_lift": paired(ratios, of_all)}
+
+        reference = shap_reference(model, tokenizer, splits["train"], argparse.Namespace(
+            **stamps["bert"]["arguments"] | {"reference": "embedding"}))
+        removals += [{"model": name, **row} for row in removal_rows(model, tokenizer, shap[name], reference)]
+        for variant in ("shap_mask", "shap_full"):
+            if rows := changed.get((name, variant)):
+                sensitivity.append({"variant": variant, "model": name,
+                                    **other_setting(model, tokenizer, rows, [shap[name][i] for i in at_changed(rows)])})
         timing[name] = cost(model, tokenizer, [row["text"] for row in subset])
+        print(f"{name}: scored", flush=True)
+    for row in removals:
+        drops = sorted((r["confidence_drop"]["mean"] for r in removals
+                        if r["operator"] == row["operator"] and r["model"] in MODELS), reverse=True)
+        row["rank"] = drops.index(row["confidence_drop"]["mean"]) + 1 if row["model"] in MODELS else None
     write("figure4", figure4)
     write("table1", table1)
-    write_json(Path(args.artifacts) / "timing.json", timing)
+    write("removal", removals)
+    write_json(artifacts / "timing.json", timing)
 
-    # Table 2: top-k wordpieces of two models; SHAP and LIME of one model, on words
+    # Tables 2 and 3: each model's own class, and the controls' choices of a class
+    retrained = [c for c in args.controls if made[c][:2] == made["bert"][:2]]  # BERT but for its seed: what agreement can reach
+    choices = {(a, b): class_choices(shap[a], shap[b]) for a, b in pairs}
+
+    def drift_of(measure, pair):
+        student = pair[0] == "bert" and pair[1] not in retrained
+        return drift([measures[measure]["bert", c] for c in retrained], measures[measure][pair]) if student else None
+
     table2, sizes = [], [len(e["tokens"]) for e in shap["bert"]]
-    for k in args.k:
-        top = {name: [set(top_k(own_class(e), k)) for e in shap[name]] for name in names}
-        table2 += [{"pair": [a, b], "explainers": ["shap", "shap"], "k": k, **agreement(top[a], top[b], sizes, k)}
-                   for a, b in pairs]
-        for name in names:
+    for k in sorted(ks, key=lambda k: k == KS[-1]):  # 10 last: what is compared below is Table 2's
+        top = {pair: of_choices(choices[pair], k) for pair in pairs}
+        measures["jaccard"] = {pair: np.array([jaccard(a, b) for a, b in top[pair]["own"]]) for pair in pairs}
+        measures["overlap"] = {pair: np.array([overlap(a, b, k) for a, b in top[pair]["own"]]) for pair in pairs}
+        for pair in pairs:
+            tied, over_ties = ties(*zip(*choices[pair]["own"]), k)
+            table2.append({"pair": list(pair), "explainers": ["shap", "shap"], "k": k,
+                           **agreement(*zip(*top[pair]["own"]), sizes, k), "drift": drift_of("jaccard", pair),
+                           **{f"jaccard_{what}": summary([jaccard(a, b) for a, b in top[pair][what]])
+                              for what in ("common_class", "polarity")},
+                           "tied": summary(tied), "jaccard_over_ties": summary(over_ties)})
+        for name in MODELS:  # SHAP and LIME of one model, on words
             words = [word_attributions(e) for e in shap[name]]
             from_shap = [{list(w)[i] for i in top_k(list(w.values()), k)} for w in words]
             from_lime = [set(e["words"][:k]) for e in lime[name]]
@@ -252,25 +486,35 @@ def main():
                            **agreement(from_shap, from_lime, [len(w) for w in words], k)})
     write("table2", table2)
 
-    # Table 3, Figure 8
-    write("table3", [{"pair": [a, b], **cosines(shap[a], shap[b])} for a, b in pairs])
+    cosines = {pair: {what: np.array([cosine(x, y) for x, y in phis]) for what, phis in choices[pair].items()} for pair in pairs}
+    measures["cosine"] = {pair: cosines[pair]["own"] for pair in pairs}
+    measures["cosine_polarity"] = {pair: cosines[pair]["polarity"] for pair in pairs}
+    same = {(a, b): np.array([x["predicted"] == y["predicted"] for x, y in zip(shap[a], shap[b])]) for a, b in pairs}
+    write("table3", [{
+        "pair": list(pair), "cosine": summary(c["own"]), "cosine_common_class": summary(c["common_class"]),
+        "cosine_polarity": summary(c["polarity"]), "same_prediction": summary(same[pair]),
+        "cosine_same_prediction": summary(c["own"][same[pair]]), "cosine_other_prediction": summary(c["own"][~same[pair]]),
+        "drift": drift_of("cosine", pair), "drift_polarity": drift_of("cosine_polarity", pair)} for pair, c in cosines.items()])
     write("figure8", projection({name: [own_class(e) for e in shap[name]] for name in MODELS}))
 
-    # Buckets (3.7 (5)): on the subset, where there are explanations; how many of the whole test split beside it
-    of_test = [bucket_of(r) for r in zip(*(right[name] for name in MODELS))]
-    of_subset = [bucket_of(e["predicted"] == e["label"] for e in es) for es in zip(*(shap[name] for name in MODELS))]
-    buckets = []
-    for bucket in BUCKETS:
-        at = [i for i, b in enumerate(of_subset) if b == bucket]
-        row = {"bucket": bucket, "n": len(at), "n_test": of_test.count(bucket), "pairs": []}
-        for a, b in PAIRS:
-            first, second = [shap[a][i] for i in at], [shap[b][i] for i in at]
-            row["pairs"].append({"pair": [a, b], "cosine": summary([cosine(own_class(x), own_class(y))
-                                                                    for x, y in zip(first, second)]),
-                                 **{f"jaccard@{k}": summary([jaccard(set(top_k(own_class(x), k)), set(top_k(own_class(y), k)))
-                                                            for x, y in zip(first, second)]) for k in args.k}})
-        buckets.append(row)
-    write("buckets", buckets)
+    write("buckets", bucket_rows([measures["accuracy"][name] for name in MODELS], {name: shap[name] for name in MODELS},
+                                 measures["cosine"], ks))
+
+    # Controls that are arithmetic on what is there
+    for variant in ("shap_mask", "shap_full"):
+        for a, b in PAIRS if all((name, variant) in changed for name in MODELS) else ():
+            at = at_changed(changed[a, variant])
+            sensitivity.append({"variant": variant, "pair": [a, b], **other_setting_pair(
+                changed[a, variant], changed[b, variant], measures["jaccard"][a, b][at], measures["cosine"][a, b][at])})
+    write("sensitivity", sensitivity)
+    write("lime_noise", [{"model": name, **lime_noise(lime[name], changed[name, "lime_seeds"])}
+                         for name in MODELS if (name, "lime_seeds") in changed])
+    write("fidelity", [{"model": name, **fidelity(p_test["bert"], p_test[name]),
+                        "cosine_polarity": summary(measures["cosine_polarity"]["bert", name]),
+                        "jaccard": summary(measures["jaccard"]["bert", name])} for name in names[1:]])
+
+    write("design", one_thing_changed(made, [n for n in names if n != "bert" and n not in retrained], measures))
+    write("comparisons", compare(measures))
     return args
 
 

@@ -401,8 +401,8 @@ def token_spans(tokenizer, text):
 
 
 def top_k(scores, k):
-    """Positions of the k largest |scores|, largest first; equal ones in the order of the sentence (A5). scores: (n,)"""
-    return np.argsort(-np.abs(np.asarray(scores)), kind="stable")[:k]
+    """Positions of the k largest |scores|, largest first; equal ones (to 12 digits) in the order of the sentence (A5). (n,)"""
+    return np.argsort(-np.round(np.abs(np.asarray(scores)), 12), kind="stable")[:k]
 
 
 def own_class(row):
@@ -710,9 +710,9 @@ def load_subset(artifacts):
     return read_jsonl(path)
 
 
-def load_explanations(artifacts, name, method, subset):
+def load_explanations(artifacts, name, method, subset, whole=True):
     """explanations/<name>.<method>.jsonl in the order of the subset, and its stamp; stops unless they belong together:
-    made of the weights that models/<name> holds now, of these sentences, and of all of them."""
+    made of the weights that models/<name> holds now, of these sentences, and of all of them (whole)."""
     path = Path(artifacts) / "explanations" / f"{name}.{method}.jsonl"
     again = f"03_explain.py --artifacts {artifacts} --name {name} --methods {method}"
     stamp = read_json(path.with_suffix(".stamp.json"), again)
@@ -723,9 +723,9 @@ def load_explanations(artifacts, name, method, subset):
     if stamp["inputs"]["subset"] != digest([row["text"] for row in subset]):
         stop(f"{path} explains other sentences than {artifacts}/subset.jsonl holds; {again} --overwrite explains them again")
     rows = {row["id"]: row for row in read_jsonl(path)}
-    if rows.keys() != {row["id"] for row in subset}:
+    if whole and rows.keys() != {row["id"] for row in subset}:
         stop(f"{path} has {len(rows)} of {len(subset)} sentences; {again} goes on where it stopped")
-    return [rows[row["id"]] for row in subset], stamp
+    return [rows[row["id"]] for row in subset if row["id"] in rows], stamp
 
 
 def read_json(path, made_by=None):

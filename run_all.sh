@@ -10,7 +10,7 @@
 #   DATA=DIR        other text: a folder with train, validation (or dev) and test .jsonl of text and label
 #   ARTIFACTS=DIR   where everything is written (default: artifacts for paper; artifacts-cpu, artifacts-smoke)
 #   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: local folders in place of the Hub's models (Kaggle with the internet off)
-#   CONTROLS=0      leaves out the control, BERT retrained with seed 43
+#   CONTROLS=0      leaves out the control models and explanations, about half of the time of paper, a third of cpu
 #   TORCH_INDEX=URL an index with CPU builds of torch, for setting up a machine without a GPU
 # Every stage skips what is finished, so after an interruption the same command goes on.
 set -euo pipefail
@@ -64,7 +64,7 @@ export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back to the kernel after every tensor; 10 to 20% on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 out=${ARTIFACTS:-artifacts-$preset}
-control=bert_seed43; [ "${CONTROLS:-1}" = 0 ] && control=
+controls=
 stage() { echo "--- $*"; $python "$@" --artifacts "$out"; }
 
 side_by_side() {  # two stages at once, half the cores each: small models leave a core idle otherwise
@@ -80,14 +80,27 @@ side_by_side() {  # two stages at once, half the cores each: small models leave 
 case $preset in
 paper)  # every number is the scripts' default, which is the paper's; about an hour and a half on a T4 (an estimate)
   out=${ARTIFACTS:-artifacts}
+  bert=${BERT:-bert-base-uncased} distilbert=${DISTILBERT:-distilbert-base-uncased}
+  tinybert=${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}
   text="--data ${DATA:-SetFit/sst5}"
-  stage 01_train.py --name bert --checkpoint "${BERT:-bert-base-uncased}" $text
-  stage 01_train.py --name distilbert --checkpoint "${DISTILBERT:-distilbert-base-uncased}" $text
-  stage 02_distill.py --checkpoint "${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}" $text
-  [ -z "$control" ] || stage 01_train.py --name $control --seed 43 --checkpoint "${BERT:-bert-base-uncased}" $text
-  for name in bert distilbert kd_tinybert $control; do stage 03_explain.py --name $name $text; done
-  stage 04_evaluate.py --controls $control $text
-  stage 05_probes.py --controls $control $text
+  stage 01_train.py --name bert --checkpoint "$bert" $text
+  stage 01_train.py --name distilbert --checkpoint "$distilbert" $text
+  stage 02_distill.py --checkpoint "$tinybert" $text
+  for name in bert distilbert kd_tinybert; do stage 03_explain.py --name $name $text; done
+  if [ "${CONTROLS:-1}" != 0 ]; then  # about as long again
+    controls="bert_seed43 distilbert_kd tinybert_ce kd_soft"
+    stage 01_train.py --name bert_seed43 --seed 43 --checkpoint "$bert" $text  # what agreement can reach
+    stage 02_distill.py --name distilbert_kd --checkpoint "$distilbert" $text  # two by two: the initialisations ...
+    stage 01_train.py --name tinybert_ce --checkpoint "$tinybert" $text  # ... and the objectives
+    stage 02_distill.py --name kd_soft --alpha 0 --beta 1 --checkpoint "$tinybert" $text  # soft logits only
+    for name in $controls; do stage 03_explain.py --name $name --methods shap $text; done
+    for name in bert distilbert kd_tinybert; do
+      stage 03_explain.py --name $name --methods shap_mask shap_full $text  # other settings of SHAP
+      stage 03_explain.py --name $name --methods lime_seeds --of-each 6 $text  # LIME against itself, 30 sentences
+    done
+  fi
+  stage 04_evaluate.py --controls $controls $text
+  stage 05_probes.py --controls $controls $text
   ;;
 cpu)
   $python tests/standins.py cpu standins/cpu
@@ -96,35 +109,47 @@ cpu)
   fast=fp32; grep -qE 'avx512_bf16|amx_bf16' /proc/cpuinfo 2>/dev/null && fast=bf16
   # 2 epochs at 5e-5 where the paper has at most 10 at 2e-5: this small teacher's validation loss rises from the third on
   train="--checkpoint standins/cpu/encoder --epochs 2 --learning-rate 5e-5 --group-by-length --precision $fast $text"
+  # the students are the teacher's encoder at half its depth, so they differ in their objective alone
+  half="--keep-layers 0 2 4"
   # 500 LIME samples where the paper has 5,000
   explain="--lime-samples 500 --lime-precision $fast $text"
-  # the students are the teacher's encoder at half its depth, so they differ in their objective alone
-  side_by_side "01_train.py --name bert $train" "01_train.py --name distilbert --keep-layers 0 2 4 $train"
-  if [ -n "$control" ]; then
-    side_by_side "01_train.py --name $control --seed 43 $train" "02_distill.py --keep-layers 0 2 4 $train"
-    side_by_side "03_explain.py --name bert $explain" "03_explain.py --name $control $explain"
-  else
-    stage 02_distill.py --keep-layers 0 2 4 $train
-    stage 03_explain.py --name bert $explain
+  side_by_side "01_train.py --name bert $train" "01_train.py --name distilbert $half $train"
+  stage 02_distill.py $half $train
+  side_by_side "03_explain.py --name bert $explain" "03_explain.py --name distilbert $explain"
+  stage 03_explain.py --name kd_tinybert $explain
+  if [ "${CONTROLS:-1}" != 0 ]; then
+    controls="bert_seed43 kd_soft"
+    side_by_side "01_train.py --name bert_seed43 --seed 43 $train" "02_distill.py --name kd_soft --alpha 0 --beta 1 $half $train"
+    side_by_side "03_explain.py --name bert_seed43 --methods shap $explain" "03_explain.py --name kd_soft --methods shap $explain"
+    # other settings of SHAP, and LIME against itself, on 30 sentences
+    again="--methods shap_mask shap_full lime_seeds --of-each 6 $explain"
+    side_by_side "03_explain.py --name distilbert $again" "03_explain.py --name kd_tinybert $again"
+    stage 03_explain.py --name bert $again
   fi
-  side_by_side "03_explain.py --name distilbert $explain" "03_explain.py --name kd_tinybert $explain"
-  stage 04_evaluate.py --controls $control $text
+  stage 04_evaluate.py --controls $controls $text
   # 6 adjectives a polarity, 72 sentences, where the default is 12 and 288
-  stage 05_probes.py --adjectives 6 --controls $control $text
+  stage 05_probes.py --adjectives 6 --controls $controls $text
   ;;
 smoke)
   export OMP_NUM_THREADS=1  # the models are too small for more
   $python tests/standins.py smoke standins/smoke
   text="--data ${DATA:-standins/smoke/text}"
   train="--epochs 6 --learning-rate 3e-3 $text"
+  explain="--per-class 2 --max-evals 100 --lime-samples 200 $text"  # 10 sentences
   stage 01_train.py --name bert --checkpoint standins/smoke/bert $train
   stage 01_train.py --name distilbert --checkpoint standins/smoke/distilbert $train
   stage 02_distill.py --checkpoint standins/smoke/tinybert $train
   for name in bert distilbert kd_tinybert; do
-    stage 03_explain.py --name $name --per-class 2 --max-evals 100 --lime-samples 200 $text  # 10 sentences
+    stage 03_explain.py --name $name --methods shap lime shap_mask shap_full lime_seeds --of-each 2 $explain
   done
-  stage 04_evaluate.py $text
-  stage 05_probes.py --adjectives 2 --max-evals 100 $text
+  if [ "${CONTROLS:-1}" != 0 ]; then
+    controls="bert_seed43 kd_soft"
+    stage 01_train.py --name bert_seed43 --seed 43 --checkpoint standins/smoke/bert $train
+    stage 02_distill.py --name kd_soft --alpha 0 --beta 1 --checkpoint standins/smoke/tinybert $train
+    for name in $controls; do stage 03_explain.py --name $name --methods shap $explain; done
+  fi
+  stage 04_evaluate.py --controls $controls $text
+  stage 05_probes.py --adjectives 2 --max-evals 100 --controls $controls $text
   ;;
 test)
   exec $python -m pytest -q tests

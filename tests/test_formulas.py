@@ -49,30 +49,26 @@ def test_confidence_drop_and_flips_of_a_planted_model(scripts, planted):
         p = common.predict_proba(model, tokenizer, [text])[0]
         rows.append(explained(text, **common.explain_shap(model, tokenizer, text)) | {"predicted": int(p.argmax())})
     assert [r["predicted"] for r in rows] == [4, 0]
-    got = scripts["04"].faithfulness(model, tokenizer, "shap", rows, 1)
+    units = [scripts["04"].ranked_units("shap", row) for row in rows]
+    drop, flip, emptied = scripts["04"].removal(model, tokenizer, rows, units, 1)
     # without "superb" p(4) falls by 0.3; without "dull" p(0) falls by 0.15
-    assert got["confidence_drop"]["mean"] == pytest.approx((0.3 + 0.15) / 2, abs=1e-9)
-    assert got["flip_rate"]["mean"] == 0 and got["n_emptied"] == 0
-    got = scripts["04"].faithfulness(model, tokenizer, "shap", rows, 2)
+    assert drop == pytest.approx([0.3, 0.15], abs=1e-9) and not flip.any() and emptied == 0
+    drop, flip, _ = scripts["04"].removal(model, tokenizer, rows, units, 2)
     # without "superb" and "excellent" p(4) = 0.35 < p(0): a flip; without "dull" and "film" p(0) loses 0.10, no flip
-    assert got["confidence_drop"]["mean"] == pytest.approx((0.5 + 0.10) / 2, abs=1e-9)
-    assert got["flip_rate"]["mean"] == 0.5
-    assert scripts["04"].faithfulness(model, tokenizer, "shap", rows, 99)["n_emptied"] == 2
+    assert drop == pytest.approx([0.5, 0.10], abs=1e-9) and list(flip) == [True, False]
+    assert scripts["04"].removal(model, tokenizer, rows, units, 99)[2] == 2
 
 
 def test_lime_removes_every_occurrence_of_a_word(scripts, planted):
     model, tokenizer = planted
     text = "superb superb film"
     row = explained(text, **common.explain_lime(model, tokenizer, text, 4, 200), token_spans=common.token_spans(tokenizer, text)[1])
-    ids = common.token_ids(tokenizer, text)
-    assert scripts["04"].ranked_units("lime", row, ids)[0] == [0, 1]
+    assert scripts["04"].ranked_units("lime", row)[0] == [0, 1]
 
 
 def test_short_token_ratio(scripts):
-    rows = [{"text": "it was a superb film", "words": ["superb", "was", "it", "film"]}, {"text": "!", "words": []}]
-    got = scripts["04"].short_token_ratio(rows)
-    assert got["short_token_ratio"]["mean"] == 0.5 and got["short_token_ratio"]["n"] == 1
-    assert got["short_share_of_all_words"]["mean"] == 3 / 5
+    assert scripts["04"].short_token_ratio(["superb", "was", "it", "film"]) == 0.5
+    assert np.isnan(scripts["04"].short_token_ratio([]))
 
 
 # --- 3.7 (2) -------------------------------------------------------------------------------------------------------------
@@ -114,15 +110,6 @@ def test_words_sum_their_wordpieces(scripts):
 def test_cosine_by_hand():
     assert common.cosine(np.array([1.0, 0.0]), np.array([1.0, 1.0])) == pytest.approx(0.5**0.5)
     assert np.isnan(common.cosine(np.zeros(2), np.ones(2)))
-
-
-def test_cosine_of_own_class_and_of_one_class(scripts, rng):
-    phi = rng.normal(size=(6, 5))
-    a, b = {"attributions": phi, "predicted": 1}, {"attributions": phi, "predicted": 3}
-    got = scripts["04"].cosines([a], [b])
-    assert got["cosine_common_class"]["mean"] == pytest.approx(1)  # the same explanations, asked of one class
-    assert got["cosine"]["mean"] == pytest.approx(common.cosine(phi[:, 1], phi[:, 3]))
-    assert got["cosine_same_prediction"]["n"] == 0 and got["same_prediction"]["mean"] == 0
 
 
 def test_every_outcome_has_one_bucket(scripts):
