@@ -120,7 +120,7 @@ def test_every_outcome_has_one_bucket(scripts):
 
 def test_scores_against_a_confusion_matrix_worked_by_hand(scripts, rng):
     gold, predicted = rng.integers(5, size=300), rng.integers(4, size=300)  # class 4 is never predicted
-    got = scripts["04"].scores(gold, predicted)
+    got = scripts["04"].scores(gold, predicted, predicted)
     f1 = []
     for c in range(5):
         tp, fp, fn = ((predicted == c) & (gold == c)).sum(), ((predicted == c) & (gold != c)).sum(), ((predicted != c) & (gold == c)).sum()
@@ -129,6 +129,9 @@ def test_scores_against_a_confusion_matrix_worked_by_hand(scripts, rng):
     assert got["weighted_f1"]["mean"] == pytest.approx(np.average(f1, weights=np.bincount(gold)))
     assert got["macro_f1"]["mean"] == pytest.approx(np.mean(f1)) and got["class_f1"] == pytest.approx(f1)
     assert got["weighted_f1"]["low"] < got["weighted_f1"]["mean"] < got["weighted_f1"]["high"]
+    assert got["weighted_f1_minus_bert"]["low"] == got["weighted_f1_minus_bert"]["high"] == 0
+    better = scripts["04"].scores(gold, np.where(rng.random(300) < 0.5, gold, predicted), predicted)
+    assert better["weighted_f1_minus_bert"]["low"] > 0
 
 
 def test_projection_keeps_angles_and_is_reproducible(scripts, rng):
@@ -137,34 +140,6 @@ def test_projection_keeps_angles_and_is_reproducible(scripts, rng):
     assert got["angle_to_first"]["bert"] == pytest.approx([0] * 4, abs=1e-5)
     assert np.array_equal(got["points"]["bert"], scripts["04"].projection(vectors)["points"]["bert"])
     assert got["points"]["bert"].shape == (4, 2)
-
-
-# --- 4.5 -----------------------------------------------------------------------------------------------------------------
-
-def test_contrastive_set(scripts):
-    rows = scripts["05"].contrastive_set(12)
-    assert len(rows) == 288 == len({row["text"] for row in rows})
-    texts = {row["text"] for row in rows}
-    assert all(row["flipped"] in texts for row in rows) and "The movie was excellent but the ending was dull." in texts
-    example = next(row for row in rows if row["id"] == scripts["05"].EXAMPLE)
-    assert example["text"] == "The movie was weak but the ending was joyful." and example["polarity"] == 2
-    assert example["without_but"] == "The movie was weak the ending was joyful."
-
-
-def test_post_but_ratio_by_hand(scripts):
-    tokens = ["a", "but", "b", "c", "."]
-    ratio, uniform = scripts["05"].post_but_ratio(tokens, np.array([0.1, 9.0, -0.2, 0.1, 9.0]))
-    assert ratio == pytest.approx(0.75) and uniform == pytest.approx(2 / 3)
-    assert np.isnan(scripts["05"].post_but_ratio(["a", "b"], np.ones(2))[0])
-
-
-def test_expectations_by_hand(scripts):
-    p = scripts["05"].polarity([[0.1, 0.1, 0.2, 0.3, 0.3], [0.5, 0.1, 0.2, 0.1, 0.1]])
-    assert p == pytest.approx(np.array([[0.2, 0.2, 0.6], [0.6, 0.2, 0.2]]))
-    got = scripts["05"].expectations(p, np.array([[0.3, 0.2, 0.5], [0.7, 0.2, 0.1]]), p[[1, 1]], np.array([2, 0]))
-    assert list(got["follows_second_clause"]) == [True, True]
-    assert list(got["swaps_with_clauses"]) == [True, False]  # the second sentence stays negative when flipped
-    assert list(got["less_confident_without_but"]) == [True, False]
 
 
 # --- 4: intervals ----------------------------------------------------------------------------------------------------------
