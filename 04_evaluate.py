@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
-from common import (KS, LABELS, MODELS, PAIRS, SEED, cli, cosine, digest, holm, load_classifier, load_explanations,
+from common import (KS, LABELS, MODELS, PAIRS, SEED, cli, compare, cosine, digest, load_classifier, load_explanations,
                     load_splits, load_subset, make_stamp, model_folder, model_name, own_class, paired, paired_rates,
-                    pick_device, positive, predict_proba, read_json, remove, run, sentence_seed, shap_reference, stop,
-                    summary, token_ids, top_k, write_json)
+                    pick_device, positive, predict_proba, read_json, remove, run, sd_ratio, sentence_seed, shap_reference,
+                    stop, summary, token_ids, top_k, write_json)
 
 BUCKETS = {  # 3.7 (5): (BERT, DistilBERT, KD-TinyBERT) right or wrong
     "all_correct": (1, 1, 1), "all_wrong": (0, 0, 0), "bert_only": (1, 0, 0), "dbert_only": (0, 1, 0), "kd_only": (0, 0, 1),
@@ -37,21 +37,25 @@ BUCKETS = {  # 3.7 (5): (BERT, DistilBERT, KD-TinyBERT) right or wrong
 # ---------------------------------------------------------------------------------------------------------------------
 # 4.1 Accuracy and F1
 
-def scores(gold, predicted):
-    """Figure 4: accuracy and weighted F1 (4.1), with macro F1, F1 of each class and the confusion matrix beside them."""
-    classes, gold = range(len(LABELS)), np.asarray(gold)
+def scores(gold, predicted, bert):
+    """Figure 4: accuracy and weighted F1 (4.1), with macro F1, F1 of each class and the confusion matrix beside them, and
+    weighted F1 less BERT's. F1 is no mean over sentences: its intervals are computed anew for 200 bootstrap samples, the
+    same ones for every model. gold, predicted, bert (n,): labels, the model's predictions, BERT's."""
+    classes, n = range(len(LABELS)), len(gold)
+    samples = [np.arange(n), *(np.random.default_rng([SEED, i]).integers(n, size=n) for i in range(200))]  # all, then draws
+    share = np.array([np.bincount(gold[at], minlength=len(LABELS)) / n for at in samples])
 
-    def f1(average, at=slice(None)):
-        return f1_score(gold[at], predicted[at], labels=classes, average=average, zero_division=0)
+    def class_f1(predicted):  # (201, 5)
+        return np.array([f1_score(gold[at], predicted[at], labels=classes, average=None, zero_division=0) for at in samples])
 
-    def with_interval(average):  # F1 is no mean over sentences: it is computed anew for each bootstrap sample
-        rng = np.random.default_rng(SEED)
-        draws = [f1(average, rng.integers(len(gold), size=len(gold))) for _ in range(200)]
-        low, high = np.percentile(draws, [2.5, 97.5])
-        return {"mean": f1(average), "sd": None, "low": low, "high": high, "n": len(gold)}
+    def with_interval(values):
+        low, high = np.percentile(values[1:], [2.5, 97.5])
+        return {"mean": values[0], "sd": None, "low": low, "high": high, "n": n}
 
-    return {"accuracy": summary(gold == predicted), "weighted_f1": with_interval("weighted"),
-            "macro_f1": with_interval("macro"), "class_f1": f1(None),
+    f1, of_bert = class_f1(predicted), class_f1(bert)
+    weighted = (share * f1).sum(1)
+    return {"accuracy": summary(gold == predicted), "weighted_f1": with_interval(weighted), "macro_f1": with_interval(f1.mean(1)),
+            "weighted_f1_minus_bert": with_interval(weighted - (share * of_bert).sum(1)), "class_f1": f1[0],
             "confusion": confusion_matrix(gold, predicted, labels=classes)}
 
 
@@ -350,23 +354,17 @@ def one_thing_changed(made, students, measures):
     return rows
 
 
-COMPARISONS = (  # what the paper compares in words: section, measure, the one, the other (said to be larger, or equal)
+COMPARISONS = (  # what the paper compares in words: section, measure, the one, the other
     *(("4.1", "accuracy", a, b) for a, b in (("kd_tinybert", "bert"), ("bert", "distilbert"), ("kd_tinybert", "distilbert"))),
     *(("4.2", m, a, b) for m in ("confidence_drop", "flip_rate", "short_token_ratio")
       for a, b in (("distilbert", "bert"), ("bert", "kd_tinybert"), ("distilbert", "kd_tinybert"))),
     *((s, m, a, b) for s, m in (("4.3", "jaccard"), ("4.3", "overlap"), ("4.4", "cosine")) for a, b in combinations(PAIRS, 2)))
 
 
-def compare(measures):
-    """Every comparison of the paper as a paired test over sentences, McNemar's for rates, Holm over all of them.
-    measures: {measure: {model or pair: (n,)}}."""
-    rows = []
-    for section, measure, first, second in COMPARISONS:
-        a, b = measures[measure][first], measures[measure][second]
-        test = paired_rates if measure in ("accuracy", "flip_rate") else paired
-        rows.append({"section": section, "measure": measure, "first": first, "second": second,
-                     "first_mean": float(np.nanmean(a)), "second_mean": float(np.nanmean(b)), **test(a, b)})
-    return [row | {"p_holm": p} for row, p in zip(rows, holm([row["p"] for row in rows]))]
+CONTROLS = (  # the same questions put so that class, mask and chance do not answer them; a family of its own
+    *(("control", "same_class", a, b) for a, b in (("distilbert", "kd_tinybert"),)),
+    *(("control", "lift", a, b) for a, b in (("distilbert", "bert"), ("bert", "kd_tinybert"), ("distilbert", "kd_tinybert"))),
+    *(("control", "cosine_polarity", a, b) for a, b in combinations(PAIRS, 2)))
 
 
 def parse_args(argv=None):
@@ -411,29 +409,33 @@ def main():
         write_json(artifacts / "tables" / f"{table}.json", {"stamp": stamp, "rows": rows})
         print(f"wrote tables/{table}.json", flush=True)
 
-    # Figure 1: the label distribution (3.1)
-    write("figure1", [{"split": split, "counts": np.bincount([r["label"] for r in rows], minlength=len(LABELS))}
+    # Figure 1: the label distribution (3.1), and the longest sentence in BERT's tokens, with [CLS] and [SEP] (3.3)
+    _, tokenizer = load_classifier(artifacts, "bert", device)
+    write("figure1", [{"split": split, "counts": np.bincount([r["label"] for r in rows], minlength=len(LABELS)),
+                       "longest": max(len(token_ids(tokenizer, r["text"])) for r in rows) + 2}
                       for split, rows in [*splits.items(), ("subset", subset)]])
 
     # Figure 4 and Table 1, with the controls that ask a model
     gold = np.array([row["label"] for row in splits["test"]])
     figure4, table1, removals, sensitivity, timing = [], [], [], [], {}
-    p_test, measures = {}, {m: {} for m in ("accuracy", "confidence_drop", "flip_rate", "short_token_ratio", "jaccard",
-                                            "overlap", "cosine", "cosine_polarity")}
+    p_test, measures = {}, {m: {} for m in ("accuracy", "same_class", "confidence_drop", "flip_rate", "lift", "short_token_ratio")}
     for name in names:
         model, tokenizer = load_classifier(artifacts, name, device)
         p = p_test[name] = predict_proba(model, tokenizer, [row["text"] for row in splits["test"]])
-        figure4.append({"model": name, **scores(gold, p.argmax(1)), "ece": expected_calibration_error(gold, p)})
-        measures["accuracy"][name] = p.argmax(1) == gold
+        figure4.append({"model": name, **scores(gold, p.argmax(1), p_test["bert"].argmax(1)),
+                        "ece": expected_calibration_error(gold, p)})
+        measures["accuracy"][name], measures["same_class"][name] = p.argmax(1) == gold, p.argmax(1) == p_test["bert"].argmax(1)
 
         for method, rows in (("shap", shap[name]), ("lime", lime.get(name, []))):
             units = [ranked_units(method, row) for row in rows]
             for k in ks if rows else []:
                 drop, flip, emptied = removal(model, tokenizer, rows, units, k)
+                of_random = random_removal(model, tokenizer, method, rows, k)
                 table1.append({"model": name, "explainer": method, "k": k, "n_emptied": emptied,
-                               **against_random(drop, flip, *random_removal(model, tokenizer, method, rows, k))})
+                               **against_random(drop, flip, *of_random)})
                 if (method, k) == ("shap", KS[0]):
                     measures["confidence_drop"][name], measures["flip_rate"][name] = drop, flip
+                    measures["lift"][name] = drop - of_random[0]
         if name in lime:
             ratios = measures["short_token_ratio"][name] = [short_token_ratio(row["words"]) for row in lime[name]]
             of_all = [short_token_ratio(list(set(re.findall(r"\w+", row["text"])))) for row in lime[name]]
@@ -494,7 +496,9 @@ def main():
         "pair": list(pair), "cosine": summary(c["own"]), "cosine_common_class": summary(c["common_class"]),
         "cosine_polarity": summary(c["polarity"]), "same_prediction": summary(same[pair]),
         "cosine_same_prediction": summary(c["own"][same[pair]]), "cosine_other_prediction": summary(c["own"][~same[pair]]),
-        "drift": drift_of("cosine", pair), "drift_polarity": drift_of("cosine_polarity", pair)} for pair, c in cosines.items()])
+        "drift": drift_of("cosine", pair), "drift_polarity": drift_of("cosine_polarity", pair),
+        "sd_ratio": sd_ratio(c["own"], cosines[PAIRS[0]]["own"]),  # to BERT-DistilBERT's
+        "sd_ratio_polarity": sd_ratio(c["polarity"], cosines[PAIRS[0]]["polarity"])} for pair, c in cosines.items()])
     write("figure8", projection({name: [own_class(e) for e in shap[name]] for name in MODELS}))
 
     write("buckets", bucket_rows([measures["accuracy"][name] for name in MODELS], {name: shap[name] for name in MODELS},
@@ -514,7 +518,7 @@ def main():
                         "jaccard": summary(measures["jaccard"]["bert", name])} for name in names[1:]])
 
     write("design", one_thing_changed(made, [n for n in names if n != "bert" and n not in retrained], measures))
-    write("comparisons", compare(measures))
+    write("comparisons", compare(COMPARISONS, measures) + compare(CONTROLS, measures))
     return args
 
 

@@ -44,7 +44,17 @@ def test_paired_leaves_out_what_is_undefined_in_either():
 def test_mcnemar_by_hand():
     first, second = np.array([1] * 6 + [0] * 1 + [1] * 20), np.array([0] * 6 + [1] * 1 + [1] * 20)
     assert common.paired_rates(first, second)["p"] == pytest.approx(2 * (1 + 7) / 2**7)  # 6 against 1 of 7
-    assert common.paired_rates([1, 0], [1, 0])["p"] == 1
+    never = common.paired_rates([1, 0] * 75, [1, 0] * 75)
+    assert never["p"] == 1 and never["mean"] == 0 and never["low"] == -never["high"] == pytest.approx(-1.96 / 152)
+    assert common.paired_rates([], [])["n"] == 0
+
+
+def test_the_interval_of_a_difference_of_rates_covers(rng):
+    def covers(n):
+        both = rng.random(n)  # p(first) 0.5, p(second) 0.4, correlated
+        s = common.paired_rates(both < 0.5, np.where(rng.random(n) < 0.3, rng.random(n) < 0.4, both < 0.4))
+        return s["low"] <= 0.1 <= s["high"]
+    assert 0.91 < np.mean([covers(80) for _ in range(200)])
 
 
 def test_holm_by_hand():
@@ -165,6 +175,16 @@ def test_the_family_of_comparisons_is_corrected_together(scripts, rng):
             "short_token_ratio": common.MODELS, "jaccard": common.PAIRS, "overlap": common.PAIRS, "cosine": common.PAIRS}
     measures = {m: {k: rng.integers(0, 2, 150) for k in ks} for m, ks in keys.items()}
     measures["cosine"] = {k: rng.normal(size=150) + i for i, k in enumerate(common.PAIRS)}
-    rows = scripts["04"].compare(measures)
+    rows = common.compare(scripts["04"].COMPARISONS, measures)
     assert len(rows) == 21 and all(r["p_holm"] >= r["p"] for r in rows)
     assert all(r["p_holm"] < 0.01 for r in rows if r["measure"] == "cosine")
+    first = rows[0]
+    assert first["p"] == common.paired_rates(*(measures["accuracy"][m] for m in ("kd_tinybert", "bert")))["p"]  # McNemar's
+
+
+def test_the_ratio_of_two_spreads(rng):
+    a = rng.normal(size=2000)
+    got = common.sd_ratio(2 * a + 3, a)
+    assert [got["mean"], got["low"], got["high"]] == pytest.approx([2, 2, 2])
+    apart = common.sd_ratio(rng.normal(size=400), rng.normal(size=400))
+    assert apart["low"] < 1 < apart["high"] and common.sd_ratio([1.0, 2.0], [1.0, 1.0])["n"] == 0

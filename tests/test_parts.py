@@ -1,5 +1,6 @@
 """Text, models, training and what a user does wrong."""
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -75,6 +76,24 @@ def test_predict_proba_in_batches_is_predict_proba_singly(tiny):
     assert together[5] == pytest.approx(direct[0], abs=1e-6)
 
 
+def test_a_full_gpu_halves_the_batches_and_goes_on(tiny, capsys):
+    model, tokenizer = tiny
+    texts = [f"{a} film {b}" for a in ("superb", "dull", "awful") for b in ("the movie", "ending !", "plot , really")]
+    expected, forward, sizes = common.predict_proba(model, tokenizer, texts), model.forward, []
+
+    def small_gpu(input_ids, attention_mask):
+        sizes.append(input_ids.numel())
+        if input_ids.numel() > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(input_ids, attention_mask)
+    model.forward = small_gpu
+    assert common.predict_proba(model, tokenizer, texts, token_budget=64) == pytest.approx(expected, abs=1e-6)
+    assert "batches of 32 tokens from here on" in capsys.readouterr().out and model.token_budget == 16
+    sizes.clear()
+    common.predict_proba(model, tokenizer, texts)  # remembered: no batch is too large now
+    assert max(sizes) <= 16
+
+
 def test_a_folder_shaped_like_tinyberts_repository(smoke):
     folder = smoke / "tinybert"
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "pytorch_model.bin", "vocab.txt"]
@@ -119,12 +138,15 @@ def test_batches_hold_every_sentence_once_and_follow_seed_and_epoch(group, rng):
     assert (padded < 1.1 * lengths.sum()) == group
 
 
+STAMP = {"arguments": {}, "inputs": {}}
+
+
 def train(scripts, smoke, tmp_path, *more, name="m"):
     args = scripts["01"].parse_args(["--name", name, "--checkpoint", str(smoke / "bert"), "--artifacts", str(tmp_path),
-                                     "--learning-rate", "3e-3", "--device", "cpu", *more])
+                                     "--learning-rate", "3e-3", "--device", "cpu", "--overwrite", *more])
     splits = common.load_splits(str(smoke / "text"))
     model, tokenizer = common.load_encoder(args.checkpoint, args.seed)
-    log = common.fit(model, tokenizer, splits, scripts["01"].cross_entropy, args)
+    log = common.fit(model, tokenizer, splits, scripts["01"].cross_entropy, args, STAMP)
     return model, tokenizer, splits, log
 
 
@@ -142,16 +164,15 @@ def test_early_stopping_returns_to_the_best_epoch(scripts, smoke, tmp_path, monk
     kept = []
     model, tokenizer = common.load_encoder(str(smoke / "bert"), 42)
     splits = common.load_splits(str(smoke / "text"))
-    args = scripts["01"].parse_args(["--name", "m", "--checkpoint", "x", "--epochs", "9", "--max-steps", "2"])
+    args = scripts["01"].parse_args(["--name", "m", "--checkpoint", "x", "--epochs", "9", "--max-steps", "2",
+                                     "--artifacts", str(tmp_path)])
 
     def worse_every_epoch(logits, labels, input_ids):
-        if not model.training and not (kept and kept[-1][0] == len(kept)):
-            pass
         if not model.training:
             kept.append(model.classifier.weight.detach().clone())
             return torch.tensor(float(len(kept)))
         return logits.pow(2).mean() * 1e3
-    log = common.fit(model, tokenizer, splits, worse_every_epoch, args)
+    log = common.fit(model, tokenizer, splits, worse_every_epoch, args, STAMP)
     assert len(log) == 3  # the best is the first; patience 2
     assert torch.equal(model.classifier.weight, kept[0]) and not torch.equal(kept[0], kept[-1])
 
@@ -164,7 +185,7 @@ def test_the_same_seed_trains_the_same_weights(scripts, smoke, tmp_path):
 def test_a_diverging_loss_saves_nothing(scripts, smoke, tmp_path, call):
     status, _, err = call("01", "--name", "m", "--checkpoint", smoke / "bert", "--data", smoke / "text", "--artifacts", tmp_path,
                           "--learning-rate", "1e30", "--epochs", "1")
-    assert status == 2 and "diverged" in err and not list(tmp_path.glob("models/*"))
+    assert status == 2 and "diverged" in err and not list(tmp_path.glob("models/[!.]*"))
 
 
 def test_the_teacher_reads_what_it_would_read_from_the_raw_text(scripts, smoke):
@@ -200,7 +221,8 @@ def test_another_run_is_not_silently_replaced(tmp_path, capsys):
 
 def test_nan_is_written_as_null(tmp_path):
     common.write_json(tmp_path / "x.json", {"a": np.nan, "b": np.float32(0.5), "c": np.arange(2)})
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": 0.5, "c": [0, 1]}
+    assert json.loads((tmp_path / "x.json").read_text()) | {"check": 0} == {"a": None, "b": 0.5, "c": [0, 1], "check": 0}
+    assert common.read_json(tmp_path / "x.json", "a test") == {"a": None, "b": 0.5, "c": [0, 1]}
 
 
 # --- What a user does wrong: one line, exit 2 ------------------------------------------------------------------------------------
@@ -242,7 +264,7 @@ def test_bad_commands(call, smoke, tmp_path, number, argv, said):
     text = write_text(tmp_path / "text")
     argv = [a.format(empty=tmp_path / "empty", text=text, smoke=smoke) for a in argv]
     status, _, err = call(number, *argv, "--artifacts", tmp_path / "a")
-    assert status == 2 and said in err and "Traceback" not in err and not (tmp_path / "a").exists()
+    assert status == 2 and said in err and "Traceback" not in err and not list((tmp_path / "a").rglob("[!.]*.*"))
 
 
 def test_an_unreachable_hub_is_one_line(capsys):
@@ -261,12 +283,13 @@ def test_too_few_of_a_class(capsys):
 
 # --- Every command of README.md and run_all.sh is one the script takes ------------------------------------------------------------
 
-def commands_of_run_all(preset):
+def commands_of_run_all(preset, controls="1"):
     source = (ROOT / "run_all.sh").read_text()
     case = source[source.index("case $preset in"):]
-    head = (f"preset={preset}; out=x; control=bert_seed43; python=:; stage() {{ printf '%s\\n' \"$*\"; }}; "
+    head = (f"preset={preset}; out=x; controls=; python=:; stage() {{ printf '%s\\n' \"$*\"; }}; "
             "side_by_side() { stage $1; stage $2; }\n")
-    return subprocess.run(["bash", "-c", head + case], capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
+    return subprocess.run(["bash", "-c", head + case], capture_output=True, text=True, check=True, cwd=ROOT,
+                          env=os.environ | {"CONTROLS": controls}).stdout.splitlines()
 
 
 def commands_of_readme():
@@ -279,11 +302,12 @@ def commands_of_docstrings(scripts):
 
 def test_every_command_parses(scripts):
     paper, cpu, smoke = (commands_of_run_all(p) for p in ("paper", "cpu", "smoke"))
-    assert [c[:2] for c in paper] == ["01", "01", "02", "01", "03", "03", "03", "03", "04", "05", "06"]
-    assert len(cpu) == 11 and len(smoke) == 9
+    own = ["01", "01", "02", "03", "03", "03", "04", "05"]  # the paper's part; 06 and "the report" follow
+    assert [c[:2] for c in commands_of_run_all("paper", controls="0")] == [*own, "06", "th"]
+    assert len(paper) == 10 + 4 + 4 + 6 and len(cpu) == 10 + 2 + 2 + 3 and len(smoke) == 10 + 2 + 2
     for command in [*paper, *cpu, *smoke, *commands_of_readme(), *commands_of_docstrings(scripts)]:
         script, *argv = shlex.split(command)
-        if "report" not in script:
+        if script != "the":
             scripts[script[:2]].parse_args([a.replace("...", "") for a in argv])
 
 
