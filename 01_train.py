@@ -11,8 +11,8 @@ About 3 minutes a model on a T4 (an estimate, not measured). The paper's test ac
 """
 import torch.nn.functional as F
 
-from common import (add_training_flags, already_made, cli, digest, fit, load_encoder, load_splits, make_stamp, model_name,
-                    pick_device, run, save_classifier)
+from common import (add_training_flags, already_made, claim, cli, digest, fit, load_encoder, load_splits, make_stamp,
+                    model_name, pick_device, run, save_classifier)
 
 
 def cross_entropy(logits, labels, input_ids):
@@ -32,16 +32,17 @@ def parse_args(argv=None):
 
 def main():
     args = parse_args()
-    device = pick_device(args.device)
+    device = pick_device(args.device, args.deterministic)
     splits = load_splits(args.data)
     stamp = make_stamp(args, device, text=digest(splits))
+    claim(f"{args.artifacts}/models/{args.name}")
     if already_made(f"{args.artifacts}/models/{args.name}/stamp.json", stamp, args.overwrite):
         print(f"models/{args.name} is there; --overwrite trains it again")
         return args
     model, tokenizer = load_encoder(args.checkpoint, args.seed, args.keep_layers)
     print(f"{args.name}: {args.checkpoint}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, "
           f"{len(splits['train'])} training sentences, {device}", flush=True)
-    log = fit(model.to(device), tokenizer, splits, cross_entropy, args)
+    log = fit(model.to(device), tokenizer, splits, cross_entropy, args, stamp)
     save_classifier(model, tokenizer, log, args, stamp)
     return args
 

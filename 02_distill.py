@@ -13,9 +13,8 @@ About 3 minutes on a T4 (an estimate, not measured). The paper's test accuracy: 
 import torch
 import torch.nn.functional as F
 
-from common import (add_training_flags, already_made, autocast, cli, digest, encode, fit, load_classifier,
-                    load_encoder, load_splits, make_stamp, model_folder, model_name, pad, pick_device, read_json, run,
-                    save_classifier, training_precision)
+from common import (add_training_flags, already_made, autocast, claim, cli, digest, encode, fit, load_classifier, load_encoder,
+                    load_splits, make_stamp, model_name, pad, pick_device, run, save_classifier, training_precision, weights_of)
 
 
 def distillation_loss(student_logits, teacher_logits, labels, alpha=0.5, beta=0.5, temperature=2.0):
@@ -55,10 +54,10 @@ def parse_args(argv=None):
 
 def main():
     args = parse_args()
-    device = pick_device(args.device)
+    device = pick_device(args.device, args.deterministic)
     splits = load_splits(args.data)
-    teacher_digest = read_json(model_folder(args.artifacts, args.teacher) / "stamp.json")["weights"]
-    stamp = make_stamp(args, device, text=digest(splits), teacher=teacher_digest)
+    stamp = make_stamp(args, device, text=digest(splits), teacher=weights_of(args.artifacts, args.teacher, splits))
+    claim(f"{args.artifacts}/models/{args.name}")
     if already_made(f"{args.artifacts}/models/{args.name}/stamp.json", stamp, args.overwrite):
         print(f"models/{args.name} is there; --overwrite distils it again")
         return args
@@ -80,7 +79,7 @@ def main():
             teacher_logits = teacher(**pad(teacher_tokenizer, ids, device)).logits
         return distillation_loss(student_logits, teacher_logits.float(), labels, args.alpha, args.beta, args.temperature)
 
-    log = fit(student.to(device), tokenizer, splits, loss, args)
+    log = fit(student.to(device), tokenizer, splits, loss, args, stamp)
     save_classifier(student, tokenizer, log, args, stamp)
     return args
 

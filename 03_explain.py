@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common import (LABELS, PER_CLASS, add_shap_flags, append_jsonl, balanced_subset, check_rows, cli, digest, explain_lime,
-                    explain_rows, explain_shap, load_classifier, load_splits, make_stamp, model_folder, model_name,
-                    pick_device, positive, predict_proba, read_json, read_jsonl, run, shap_reference, stop)
+from common import (LABELS, PER_CLASS, add_shap_flags, balanced_subset, check_rows, cli, digest, explain_lime, explain_rows,
+                    explain_shap, load_classifier, load_splits, load_subset, make_stamp, model_folder, model_name, pick_device,
+                    positive, predict_proba, read_jsonl, run, shap_reference, stop, weights_of, write_jsonl)
 
 METHODS = {  # what it is, and where its arguments differ
     "shap": ("3.6", {}), "lime": ("3.6", {}),
@@ -37,15 +37,11 @@ def draw_subset(args, test):
     else:
         drawn = balanced_subset(test, args.per_class, args.seed)
     path = Path(args.artifacts) / "subset.jsonl"
-    if path.is_file() and read_jsonl(path) != drawn:
+    if not path.is_file():
+        write_jsonl(path, drawn)
+    if load_subset(args.artifacts) != drawn:
         stop(f"{path} holds other sentences than these arguments draw, and other explanations may rest on it; "
              "--artifacts DIR keeps both, removing subset.jsonl and explanations/ starts anew")
-    if not path.is_file():
-        partial = path.with_name("subset.partial")
-        partial.unlink(missing_ok=True)
-        for row in drawn:
-            append_jsonl(partial, row)
-        partial.rename(path)
     return drawn
 
 
@@ -73,9 +69,10 @@ def parse_args(argv=None):
 
 def main():
     args = parse_args()
-    device = pick_device(args.device)
-    weights = read_json(model_folder(args.artifacts, args.name) / "stamp.json")["weights"]
+    device = pick_device(args.device, args.deterministic)
+    model_folder(args.artifacts, args.name)  # before the text, which may have to be fetched
     splits = load_splits(args.data)
+    weights = weights_of(args.artifacts, args.name, splits)
     rows = draw_subset(args, splits["test"])
     model, tokenizer = load_classifier(args.artifacts, args.name, device)
     for row, p in zip(rows, predict_proba(model, tokenizer, [row["text"] for row in rows])):

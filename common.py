@@ -15,6 +15,8 @@ A number such as A7 is an assumption of ours where the paper is silent or contra
 The records that pass between the scripts are described in the README, "Artifacts".
 """
 import argparse
+import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -33,6 +35,7 @@ from pathlib import Path
 
 # Before transformers is imported: no background call that asks a server to convert a .bin checkpoint.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: its matrix products repeat themselves
 
 import numpy as np
 import torch
@@ -61,6 +64,9 @@ REVISIONS = {  # commits on the Hub, so that a later push cannot change a result
 }
 
 
+MAKES_MODEL = "01_train.py or 02_distill.py with --overwrite"
+
+
 def stop(message):
     """End the program for a reason the user can mend: one line on stderr, exit status 2, no traceback."""
     print(f"error: {message}", file=sys.stderr)
@@ -70,8 +76,18 @@ def stop(message):
 # ---------------------------------------------------------------------------------------------------------------------
 # 2. Text (3.1, 3.3)
 
-def read_jsonl(path):
-    """The JSON objects of a file, one a line. A line that is not an object ends the program with its number."""
+def parse_line(line, ours=False, salt=0):
+    """The JSON object of a line, or None where it is none. ours: without its check, and None where that is not right."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    return unsealed(row, salt) if ours else row if isinstance(row, dict) else None
+
+
+def read_jsonl(path, made_by=None, salt=0):
+    """The JSON objects of a file, one a line. A line that is not one ends the program with its number; made_by: nor one that
+    is not as that command wrote it."""
     rows = []
     try:
         lines = Path(path).read_bytes().split(b"\n")
@@ -80,13 +96,10 @@ def read_jsonl(path):
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, UnicodeDecodeError):
-            row = None
-        if not isinstance(row, dict):
-            stop(f"{path}, line {number}: not a JSON object; a text file has one {{\"text\": ..., \"label\": ...}} a line")
-        rows.append(row)
+        rows.append(parse_line(line, made_by is not None, salt))
+        if rows[-1] is None:
+            stop(f"{path}, line {number}: " + (f"damaged, edited or of another run; {made_by} makes it again" if made_by else
+                 "not a JSON object; a text file has one {\"text\": ..., \"label\": ...} a line"))
     return rows
 
 
@@ -95,6 +108,8 @@ def check_rows(rows, source):
     for number, row in enumerate(rows, 1):
         if not isinstance(row.get("text"), str) or not row["text"].strip():
             stop(f"{source}, row {number}: no text, or an empty one")
+        if any("\ud800" <= c <= "\udfff" for c in row["text"]):
+            stop(f"{source}, row {number}: half a character (a surrogate without its other half): {ascii(row['text'])[:80]}")
         if type(row.get("label")) is not int or not 0 <= row["label"] < len(LABELS):
             stop(f"{source}, row {number}: label {row.get('label')!r} is not one of 0..{len(LABELS) - 1} ({', '.join(LABELS)})")
     if not rows:
@@ -142,9 +157,9 @@ def from_hub(name, local):
     except (KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:  # noqa: BLE001 - the libraries raise at least four unrelated types, by version
-        stop(f"{name} could not be loaded ({type(error).__name__}: {str(error).strip().splitlines()[0][:150]}). It is neither "
-             f"a usable local folder nor, from here, a reachable repository of the Hugging Face Hub. On Kaggle: Settings > "
-             f"Internet on. Without network: {local}")
+        stop(f"{name} could not be loaded ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:150]}). It "
+             f"is neither a usable local folder nor, from here, a reachable repository of the Hugging Face Hub. On Kaggle: "
+             f"Settings > Internet on. Without network: {local}")
 
 
 def balanced_subset(rows, per_class, seed):
@@ -163,8 +178,10 @@ def balanced_subset(rows, per_class, seed):
 # ---------------------------------------------------------------------------------------------------------------------
 # 3. The classifier (3.2, 3.3)
 
-def pick_device(name):
-    """torch.device for auto, cpu, cuda or cuda:N. A GPU that this torch was not built for is found out now."""
+def pick_device(name, deterministic=True):
+    """torch.device for auto, cpu, cuda or cuda:N. A GPU that this torch was not built for is found out now.
+
+    deterministic: of a GPU's algorithms those that give the same bits again (a CPU's do); some are slower."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -173,6 +190,7 @@ def pick_device(name):
     except (RuntimeError, AssertionError) as error:
         stop(f"torch {torch.__version__} cannot use the device {name!r}: {str(error).strip().splitlines()[0]} "
              "(a P100 needs an older torch: on Kaggle choose T4 x2; or pass --device cpu)")
+    torch.use_deterministic_algorithms(deterministic and device.type == "cuda")
     return device
 
 
@@ -215,9 +233,13 @@ def load_classifier(artifacts, name, device):
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     folder = model_folder(artifacts, name)
+    stamp = read_json(folder / "stamp.json", MAKES_MODEL)
+    for file, sha256 in stamp.get("files", {"model.safetensors": stamp["weights"]}).items():
+        if not (folder / file).is_file() or file_digest(folder / file) != sha256:
+            stop(f"{folder}/{file} is not what was saved there: cut short, edited or another's; {MAKES_MODEL} makes it again")
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
-    if model.config.num_labels != len(LABELS):
-        stop(f"{folder} has {model.config.num_labels} classes, not {len(LABELS)}")
+    if (labels := tuple(model.config.id2label.values())) != LABELS:
+        stop(f"{folder} tells {', '.join(labels)} apart, not {', '.join(LABELS)}; {MAKES_MODEL} makes it again")
     return model.float().eval().to(device), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
@@ -240,25 +262,35 @@ def pad(tokenizer, ids, device):
 
 
 @torch.inference_mode()
-def predict_proba(model, tokenizer, inputs, precision="fp32", token_budget=4096):
+def predict_proba(model, tokenizer, inputs, precision="fp32", token_budget=None):
     """Class probabilities, float64 (n, 5). THE one way any script asks a model anything.
 
     inputs: texts, or tuples of token ids without [CLS] and [SEP] (so that removing a token removes just that token).
-    What is asked twice is run once; inputs of like length share a batch of at most token_budget tokens, padding counted.
+    What is asked twice is run once; inputs of like length share a batch of at most token_budget tokens (4,096 on a CPU,
+    16,384 on a GPU). Where a batch does not fit into a GPU's memory, the model's budget is halved from there on.
     """
+    if token_budget or not hasattr(model, "token_budget"):
+        model.token_budget = token_budget or (16384 if model.device.type == "cuda" else 4096)
     distinct = list(dict.fromkeys(inputs))
     texts = [x for x in distinct if isinstance(x, str)]
     ids = dict(zip(texts, encode(tokenizer, texts))) if texts else {}
     room = min(MAX_LENGTH, tokenizer.model_max_length) - 2
     ids |= {x: [tokenizer.cls_token_id, *x[:room], tokenizer.sep_token_id] for x in distinct if not isinstance(x, str)}
+
     distinct.sort(key=lambda x: -len(ids[x]))  # longest first: its length is the batch's
     probabilities = {}
     while len(probabilities) < len(distinct):
         start = len(probabilities)
-        batch = distinct[start:start + max(1, token_budget // len(ids[distinct[start]]))]
-        with autocast(model.device, precision):
-            logits = model(**pad(tokenizer, [ids[x] for x in batch], model.device)).logits
-        probabilities.update(zip(batch, logits.double().softmax(-1).cpu().numpy()))
+        batch = distinct[start:start + max(1, model.token_budget // len(ids[distinct[start]]))]
+        try:
+            with autocast(model.device, precision):
+                logits = model(**pad(tokenizer, [ids[x] for x in batch], model.device)).logits
+            probabilities.update(zip(batch, logits.double().softmax(-1).cpu().numpy()))
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            model.token_budget //= 2
+            print(f"the GPU's memory is full: batches of {model.token_budget} tokens from here on", flush=True)
     result = np.array([probabilities[x] for x in inputs]).reshape(len(inputs), len(LABELS))
     if not np.isfinite(result).all():
         stop("the model gave probabilities that are not numbers: its weights are damaged, or its training diverged. "
@@ -306,11 +338,12 @@ def shuffled_batches(lengths, size, seed, epoch, group_by_length):
     return batches
 
 
-def fit(model, tokenizer, splits, loss_fn, args):
+def fit(model, tokenizer, splits, loss_fn, args, stamp):
     """Section 3.4: AdamW, linear warm-up of 10%, clipping at 1.0, early stopping on the validation loss, best weights kept.
 
     loss_fn(logits (b, 5), labels (b,), input_ids (b, length)) -> mean loss of the batch. The validation loss is the same
-    function (A8). Returns the log, one dict an epoch; the model holds the best epoch's weights and is in eval mode.
+    function (A8). Returns the log, one dict an epoch; the model holds the best epoch's weights and is in eval mode. After an
+    interruption it goes on from the last finished epoch, as if nothing had been.
     """
     device = model.device
     precision = training_precision(args, device)
@@ -329,9 +362,12 @@ def fit(model, tokenizer, splits, loss_fn, args):
     scheduler = transformers.get_linear_schedule_with_warmup(
         optimizer, int(0.1 * per_epoch * args.epochs), per_epoch * args.epochs)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    log, best_loss, best_epoch, best_weights = [], float("inf"), 0, None
-    for epoch in range(1, args.epochs + 1):
-        started, train_loss, seen = time.time(), 0.0, 0
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+    stamp = stamp | {"inputs": stamp["inputs"] | {"precision": precision}}  # auto depends on the device
+    log, best_weights = load_checkpoint(args, stamp, parts)
+    best = min(log, key=lambda e: e["validation_loss"], default={"epoch": 0, "validation_loss": float("inf")})
+    while len(log) < args.epochs and len(log) - best["epoch"] < args.patience:
+        epoch, started, train_loss, seen = len(log) + 1, time.time(), 0.0, 0
         batches = shuffled_batches([len(x) for x in ids["train"]], args.batch_size, args.seed, epoch, args.group_by_length)
         model.train()
         for rows in progress(batches[:per_epoch], f"{args.name}, epoch {epoch}/{args.epochs}", "batch"):
@@ -357,32 +393,84 @@ def fit(model, tokenizer, splits, loss_fn, args):
                 correct += (logits.argmax(-1) == labels["validation"][rows]).sum().item()
         if not np.isfinite(val_loss):
             stop(f"the validation loss of {args.name} is {val_loss} after epoch {epoch}: training diverged. Nothing was "
-                 "saved; a lower --learning-rate or --precision fp32 usually mends it")
+                 "saved; with --overwrite, a lower --learning-rate or --precision fp32 usually mends it")
         log.append({"epoch": epoch, "train_loss": train_loss / seen, "validation_loss": val_loss,
                     "validation_accuracy": correct / n, "seconds": round(time.time() - started, 1)})
         print(f"{args.name} epoch {epoch}: train loss {train_loss / seen:.4f}, validation loss {val_loss:.4f}, "
               f"validation accuracy {correct / n:.4f}, {log[-1]['seconds']:.0f} s", flush=True)
-        if val_loss < best_loss:
-            best_loss, best_epoch = val_loss, epoch
+        if val_loss < best["validation_loss"]:
+            best = log[-1]
             best_weights = {key: value.detach().clone() for key, value in model.state_dict().items()}  # a copy, not a view
-        elif epoch - best_epoch >= args.patience:
-            break
-    model.load_state_dict(best_weights)
-    print(f"{args.name}: weights of epoch {best_epoch}, validation loss {best_loss:.4f}")
+        save_checkpoint(args, stamp, parts, log, best_weights)
+    model.eval().load_state_dict(best_weights)
+    print(f"{args.name}: weights of epoch {best['epoch']}, validation loss {best['validation_loss']:.4f}")
     return log
+
+
+def save_checkpoint(args, stamp, parts, log, best_weights):
+    """The state after an epoch, as models/.<name>.epoch<N>.pt; it counts once .<name>.checkpoint.json names it, whole."""
+    mark = Path(args.artifacts) / "models" / f".{args.name}.checkpoint.json"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    state = mark.with_name(f".{args.name}.epoch{len(log)}.pt")
+    cuda = parts["model"].device.type == "cuda"
+    with open(state, "wb") as file:
+        torch.save({**{name: part.state_dict() for name, part in parts.items()}, "log": log, "best_weights": best_weights,
+                    "python": random.getstate(), "numpy": plain(np.random.get_state()), "torch": torch.get_rng_state(),
+                    "cuda": torch.cuda.get_rng_state(parts["model"].device) if cuda else None}, file)
+    write_json(mark, stamp | {"state": state.name, "sha256": file_digest(state)})
+    remove_checkpoint(args, but=state)
+
+
+def load_checkpoint(args, stamp, parts):
+    """(log, best weights) of an interrupted run of the same arguments, whose state the parts and the random generators then
+    have; ([], None) where there is none."""
+    mark = Path(args.artifacts) / "models" / f".{args.name}.checkpoint.json"
+    if not already_made(mark, stamp, args.overwrite):
+        return [], None
+    made = read_json(mark, "the same command with --overwrite")
+    path = mark.with_name(made["state"])
+    if not path.is_file() or file_digest(path) != made["sha256"]:
+        print(f"{path} is damaged; training starts anew")
+        return [], None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and parts["model"].device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], parts["model"].device)
+    print(f"{args.name}: goes on after epoch {len(state['log'])}", flush=True)
+    return state["log"], state["best_weights"]
+
+
+def remove_checkpoint(args, but=None):
+    """Every state of this model but one; without that one, their mark too."""
+    models = Path(args.artifacts) / "models"
+    for path in models.glob(f".{args.name}.epoch*.pt"):
+        if path != but:
+            path.unlink()
+    if but is None:
+        (models / f".{args.name}.checkpoint.json").unlink(missing_ok=True)
 
 
 def save_classifier(model, tokenizer, log, args, stamp):
     """models/<name>/: a Hugging Face folder, training_log.json and, last of all, stamp.json; whole or absent."""
     folder = Path(args.artifacts) / "models" / args.name
-    partial = folder.with_name(f".{args.name}.partial")
+    partial, old = folder.with_name(f".{args.name}.partial"), folder.with_name(f".{args.name}.old")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     write_json(partial / "training_log.json", log)
-    write_json(partial / "stamp.json", stamp | {"weights": file_digest(partial / "model.safetensors")})
-    shutil.rmtree(folder, ignore_errors=True)
+    files = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
+    write_json(partial / "stamp.json", stamp | {"weights": files["model.safetensors"], "files": files,
+                                                "seconds": round(sum(epoch["seconds"] for epoch in log), 1)})
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    remove_checkpoint(args)
     print(f"wrote {folder}")
 
 
@@ -511,36 +599,49 @@ def explain_lime(model, tokenizer, text, label, num_samples=5000, num_features=1
 def explain_rows(path, rows, explain, stamp, overwrite, what):
     """Append row | explain(row) to a JSONL file for every row that is not there yet (by id); return all, in order.
 
-    The file's stamp lies beside it. What was made in the same way is gone on with; anything else stops (already_made).
+    The file's stamp lies beside it, and every line's check rests on it. What was made in the same way is gone on with,
+    damaged lines are made again; anything else stops (already_made).
     """
-    path = Path(path)
-    if not already_made(path.with_suffix(".stamp.json"), stamp, overwrite):
+    path, again = Path(path), "the same command"
+    mark, salt = path.with_suffix(".stamp.json"), stamp_salt(stamp)
+    claim(path)
+    if not already_made(mark, stamp, overwrite):
+        if path.is_file() and not overwrite:
+            stop(f"{path} has no {mark.name} beside it that says what made it; {again} with --overwrite makes both")
         path.unlink(missing_ok=True)
-        write_json(path.with_suffix(".stamp.json"), stamp)
-    there = {row["id"] for row in resumable(path)}
+        write_json(mark, stamp)
+    there = {row["id"] for row in resumable(path, salt)}
     todo = [row for row in rows if row["id"] not in there]
     print(f"{path}: {len(rows) - len(todo)} of {len(rows)} there", flush=True)
+    started = time.time()
     for row in progress(todo, what, "sentence"):
-        append_jsonl(path, row | explain(row))
-    there = {row["id"]: row for row in read_jsonl(path)}
+        made = explain(row)
+        found = [np.array(run.get("attributions", ()), dtype=float) for run in made.get("runs", [made])]
+        if not all(np.isfinite(attributions).all() for attributions in found):
+            stop(f"{what}: the attributions of {row['id']} are not all numbers; what was explained before it is kept")
+        append_jsonl(path, row | made, salt)
+    if todo:
+        made = read_json(mark, again)
+        write_json(mark, made | {"seconds": round(made.get("seconds", 0) + time.time() - started, 1)})
+    there = {row["id"]: row for row in read_jsonl(path, again, salt)}
     return [there[row["id"]] for row in rows]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # 7. Statistics (4): every number stands with its n and a 95% interval over sentences
 
-def summary(values, seed=SEED, draws=2000):
+def summary(values, seed=SEED, draws=2000, difference=False):
     """{"mean", "sd" (n - 1), "low", "high", "n"} of a sample; NaN is undefined and does not count.
 
-    The interval is the 95% percentile bootstrap over the sample; for a rate (all values 0 or 1) it is Wilson's, which
-    does not collapse at 0 and 1.
+    The interval is the 95% percentile bootstrap over the sample; for a rate (all values 0 or 1, and no difference of two
+    things) it is Wilson's, which does not collapse at 0 and 1.
     """
     from scipy.stats import binomtest
     values = np.asarray(values, dtype=float)
     values = values[~np.isnan(values)]
     if len(values) == 0:
         return {"mean": None, "sd": None, "low": None, "high": None, "n": 0}
-    if set(values) <= {0.0, 1.0}:
+    if set(values) <= {0.0, 1.0} and not difference:
         low, high = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
     else:
         rng = np.random.default_rng(seed)
@@ -557,7 +658,7 @@ def paired(first, second, seed=SEED, draws=10_000):
     d_z: mean / SD of the differences. smallest: the difference that n sentences show with power 80% at 5%, 2.8 SD / sqrt(n).
     """
     difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
-    result = summary(difference, seed) | {"p": None, "d_z": None, "smallest": None}
+    result = summary(difference, seed, difference=True) | {"p": None, "d_z": None, "smallest": None}
     difference = difference[~np.isnan(difference)]
     if len(difference) < 2:
         return result
@@ -568,13 +669,31 @@ def paired(first, second, seed=SEED, draws=10_000):
                      "d_z": result["mean"] / result["sd"] if result["sd"] > 0 else None}
 
 
+def sd_ratio(first, second, seed=SEED, draws=2000):
+    """SD of first / SD of second over the same sentences, 95% percentile bootstrap, both drawn alike; a summary."""
+    both = np.array([first, second], dtype=float)
+    both = both[:, ~np.isnan(both).any(0)]
+    n = both.shape[1]
+    sds = both.std(1, ddof=1) if n > 1 else np.zeros(2)
+    if not sds[1] > 1e-12:
+        return summary([])
+    drawn = both[:, np.random.default_rng(seed).integers(n, size=(draws, n))].std(2, ddof=1)  # (2, draws)
+    low, high = np.percentile((drawn[0] / np.maximum(drawn[1], 1e-12)), [2.5, 97.5])
+    return {"mean": sds[0] / sds[1], "sd": None, "low": low, "high": high, "n": n}
+
+
 def paired_rates(first, second):
-    """paired() for two 0/1 arrays over the same sentences, with McNemar's exact test for p: the sentences on which the two
-    differ are as likely to differ either way."""
+    """paired() for two 0/1 arrays over the same sentences. p: McNemar's exact test, the sentences on which the two differ are
+    as likely to differ either way. The interval is Agresti and Min's (2005), half a sentence added to each of the four
+    outcomes, which does not collapse where the two never differ."""
     from scipy.stats import binomtest
     first, second = np.asarray(first, dtype=int), np.asarray(second, dtype=int)
-    only_first, discordant = int((first > second).sum()), int((first != second).sum())
-    return paired(first, second) | {"p": binomtest(only_first, discordant).pvalue if discordant else 1.0}
+    result, n = paired(first, second), len(first)
+    if n == 0:
+        return result
+    b, c = int((first > second).sum()), int((first < second).sum())
+    half = 1.96 * ((b + c + 1) - (b - c)**2 / (n + 2))**0.5 / (n + 2)
+    return result | {"p": binomtest(b, b + c).pvalue if b + c else 1.0, "low": (b - c) / (n + 2) - half, "high": (b - c) / (n + 2) + half}
 
 
 def holm(p_values):
@@ -585,6 +704,18 @@ def holm(p_values):
         largest = max(largest, min(1.0, (len(known) - rank) * p))
         adjusted[i] = largest
     return adjusted
+
+
+def compare(comparisons, measures):
+    """Comparisons as paired tests over sentences, McNemar's for rates, with Holm over all of them.
+    comparisons: (section, measure, first, second); measures: {measure: {first or second: (n,)}}."""
+    rows = []
+    for section, measure, first, second in comparisons:
+        a, b = (np.asarray(measures[measure][x], dtype=float) for x in (first, second))
+        rates = set(a) | set(b) <= {0.0, 1.0}
+        rows.append({"section": section, "measure": measure, "first": first, "second": second, "first_mean": np.nanmean(a),
+                     "second_mean": np.nanmean(b), **(paired_rates if rates else paired)(a, b)})
+    return [row | {"p_holm": p} for row, p in zip(rows, holm([row["p"] for row in rows]))]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -600,6 +731,8 @@ def cli(doc, **what_it_needs):
                             help="a data set of the Hub, or a folder with train, validation (or dev) and test .jsonl")
     if what_it_needs.get("device"):
         parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1; auto is the GPU where there is one")
+        parser.add_argument("--no-deterministic", dest="deterministic", action="store_false",
+                            help="let a GPU use faster algorithms that differ in the last digits from run to run")
     if what_it_needs.get("overwrite"):
         parser.add_argument("--overwrite", action="store_true", help="do it again though it is there")
     return parser
@@ -629,13 +762,17 @@ def progress(items, what, unit):
 
 
 def run(main):
-    """Call a stage's main(); time and memory go into runs.jsonl, Ctrl-C into one line."""
+    """Call a stage's main(); time and memory go into runs.jsonl, Ctrl-C, a full disk and a read-only folder into one line."""
     started = time.time()
     try:
         args = main()
     except KeyboardInterrupt:
         print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
         raise SystemExit(130) from None
+    except Exception as error:
+        if not (reason := no_room(error)):
+            raise
+        stop(f"{reason}. What is finished is kept, the same command goes on from there")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     record = {"stage": Path(sys.argv[0]).stem, "name": getattr(args, "name", None), "argv": sys.argv[1:],
               "seconds": round(time.time() - started, 1), "peak_memory_gb": round(peak / 1e9, 2),
@@ -644,6 +781,15 @@ def run(main):
         record["peak_gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
     append_jsonl(Path(args.artifacts) / "runs.jsonl", record)
     print(f"{record['stage']} {record['name'] or ''}: {record['seconds']:.0f} s, {record['peak_memory_gb']} GB")
+
+
+def no_room(error):
+    """What kept a file from being written, where an exception, or the one it came of, says so."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if "os error 28" in str(error):  # safetensors' words
+        return os.strerror(errno.ENOSPC)
+    return error.__context__ and no_room(error.__context__)
 
 
 def machine():
@@ -657,7 +803,7 @@ def make_stamp(args, device, without=(), **inputs):
 
     without: arguments that do not change the result. The text is known by its digest, not by where it lies.
     """
-    skip = {"artifacts", "overwrite", "data", "device", *without}
+    skip = {"artifacts", "overwrite", "data", "device", "deterministic", *without}
     here = Path(__file__).parent
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, check=False, capture_output=True, text=True)
     return {"arguments": {k: v for k, v in sorted(vars(args).items()) if k not in skip}, "inputs": inputs,
@@ -670,15 +816,29 @@ def already_made(path, stamp, overwrite):
     that names what differs: an artifact is never silently replaced, nor silently taken for another one."""
     if overwrite or not Path(path).is_file():
         return False
-    old = read_json(path)
-    for part in ("arguments", "inputs"):
-        keys = sorted(old.get(part, {}).keys() | stamp[part].keys())
-        differ = [f"{k} {old.get(part, {}).get(k)} there, {stamp[part].get(k)} now" for k in keys
-                  if json.dumps(old.get(part, {}).get(k)) != json.dumps(stamp[part].get(k))]
-        if differ:
-            stop(f"{Path(path).parent} holds another run of this stage ({'; '.join(differ)}); --overwrite replaces it, "
-                 "--artifacts DIR keeps both")
+    old = read_json(path, "the same command with --overwrite")
+    if differ := "; ".join(filter(None, (differences(old[part], stamp[part]) for part in ("arguments", "inputs")))):
+        stop(f"{path} is of another run of this stage ({differ}); --overwrite replaces it, --artifacts DIR keeps both")
+    if differ := differences(*({"device": s.get("device"), **s.get("versions", {})} for s in (old, stamp))):
+        print(f"{path} was made elsewhere: {differ}")
     return True
+
+
+def differences(there, now):
+    """Where two parts of stamps differ, in words; "" where they do not."""
+    return "; ".join(f"{key} {there.get(key)} there, {now.get(key)} now" for key in sorted(there.keys() | now.keys())
+                     if json.dumps(there.get(key)) != json.dumps(now.get(key)))
+
+
+def claim(path, shared=False):
+    """Keep other processes off an artifact until this one ends, however it ends: the kernel holds the lock, on a file beside
+    it. shared: readers, any number of them. A second process is refused."""
+    lock = Path(path).with_name(f".{Path(path).name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:  # the descriptor stays open on purpose
+        fcntl.lockf(os.open(lock, os.O_RDWR | os.O_CREAT, 0o666), (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stop(f"another process is {'writing' if shared else 'using'} {path}; wait until it ends")
 
 
 def file_digest(path):
@@ -699,7 +859,17 @@ def model_folder(artifacts, name):
         there = ", ".join(sorted(p.parent.name for p in (Path(artifacts) / "models").glob("*/stamp.json"))) or "none"
         stop(f"there is no finished model {name!r} in {artifacts}/models (there: {there}); "
              f"01_train.py or 02_distill.py --artifacts {artifacts} --name {name} makes it")
+    claim(folder, shared=True)  # not replaced as long as this process reads it
     return folder
+
+
+def weights_of(artifacts, name, splits=None):
+    """The digest of the weights of models/<name>; stops where it was trained on another text than splits."""
+    stamp = read_json(model_folder(artifacts, name) / "stamp.json", MAKES_MODEL)
+    if splits and stamp["inputs"]["text"] != digest(splits):
+        stop(f"models/{name} was trained on another text ({stamp['inputs']['text'][:12]}) than --data holds "
+             f"({digest(splits)[:12]}); pass the --data it was trained on, or {MAKES_MODEL} trains it on this one")
+    return stamp["weights"]
 
 
 def load_subset(artifacts):
@@ -707,7 +877,7 @@ def load_subset(artifacts):
     path = Path(artifacts) / "subset.jsonl"
     if not path.is_file():
         stop(f"{path} is missing; 03_explain.py --artifacts {artifacts} --name bert draws it")
-    return read_jsonl(path)
+    return read_jsonl(path, "removing it and running 03_explain.py")
 
 
 def load_explanations(artifacts, name, method, subset, whole=True):
@@ -716,55 +886,100 @@ def load_explanations(artifacts, name, method, subset, whole=True):
     path = Path(artifacts) / "explanations" / f"{name}.{method}.jsonl"
     again = f"03_explain.py --artifacts {artifacts} --name {name} --methods {method}"
     stamp = read_json(path.with_suffix(".stamp.json"), again)
-    weights = read_json(model_folder(artifacts, name) / "stamp.json")["weights"]
+    weights = weights_of(artifacts, name)
     if stamp["inputs"]["weights"] != weights:
         stop(f"{path} explains weights {stamp['inputs']['weights'][:12]}, models/{name} holds {weights[:12]}; "
              f"{again} --overwrite explains them again")
     if stamp["inputs"]["subset"] != digest([row["text"] for row in subset]):
         stop(f"{path} explains other sentences than {artifacts}/subset.jsonl holds; {again} --overwrite explains them again")
-    rows = {row["id"]: row for row in read_jsonl(path)}
+    claim(path, shared=True)
+    rows = {row["id"]: row for row in read_jsonl(path, again, stamp_salt(stamp))}
     if whole and rows.keys() != {row["id"] for row in subset}:
         stop(f"{path} has {len(rows)} of {len(subset)} sentences; {again} goes on where it stopped")
     return [rows[row["id"]] for row in subset if row["id"] in rows], stamp
 
 
 def read_json(path, made_by=None):
-    """A JSON file; a missing one names the script that makes it."""
+    """A JSON file. made_by: the command that makes it, for the message where it is missing or not as write_json left it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         stop(f"{path} is missing" + (f"; {made_by} makes it" if made_by else ""))
-    except ValueError as error:
-        stop(f"{path} is damaged ({error}); remove it and make it again")
+    except (ValueError, RecursionError):
+        stop(f"{path} is not JSON" + (f" any more; {made_by} makes it again" if made_by else ""))
+    if made_by and (value := unsealed(value)) is None:
+        stop(f"{path} was damaged or edited; {made_by} makes it again")
+    return value
+
+
+@contextmanager
+def whole(path):
+    """Whole or absent: yields a path beside the file's place; what the block wrote there is renamed into it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path, value):
-    """Whole or absent: written beside its place, then renamed into it. NaN is written as null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    """A JSON file, a dict with its check. NaN is written as null."""
+    value = plain(value)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(sealed(value) if isinstance(value, dict) else value, indent=1, allow_nan=False) + "\n")
 
 
-def append_jsonl(path, row):
-    """One more line, flushed to disk."""
+def json_line(row, salt=0):
+    """A row as a line of JSONL, its check last."""
+    return json.dumps(sealed(plain(row), salt), allow_nan=False).encode() + b"\n"
+
+
+def write_jsonl(path, rows):
+    """A JSONL file that is there at once."""
+    with whole(path) as partial:
+        partial.write_bytes(b"".join(json_line(row) for row in rows))
+
+
+def append_jsonl(path, row, salt=0):
+    """One more line, flushed to disk, in place of what a kill left of one. Any number of processes may append at once."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(plain(row), allow_nan=False) + "\n")
+    with open(path, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json_line(row, salt))
         file.flush()
         os.fsync(file.fileno())
 
 
-def resumable(path):
-    """The rows of a JSONL file that a stage appends to, or []; a last line cut short by a kill is dropped from the file."""
-    if not Path(path).is_file():
-        return []
-    content = Path(path).read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
-    return read_jsonl(path)
+def resumable(path, salt=0):
+    """The rows of a JSONL file that a stage appends to, or []. Lines cut short by a kill, damaged or edited leave the file."""
+    lines = [line for line in Path(path).read_bytes().split(b"\n") if line.strip()] if Path(path).is_file() else []
+    rows = [parse_line(line, True, salt) for line in lines]
+    if None in rows:
+        print(f"{path}: {rows.count(None)} of {len(rows)} lines are damaged, edited or of another run and left out")
+        with whole(path) as partial:
+            partial.write_bytes(b"".join(line + b"\n" for line, row in zip(lines, rows) if row is not None))
+    return [row for row in rows if row is not None]
+
+
+def sealed(value, salt=0):
+    """A dict with "check", the CRC-32 of the rest as JSON, for its last field: what is damaged or edited later is found."""
+    return value | {"check": f"{zlib.crc32(json.dumps(value).encode(), salt):08x}"}
+
+
+def unsealed(value, salt=0):
+    """A sealed dict without its check; None for anything else."""
+    rest = {key: v for key, v in value.items() if key != "check"} if isinstance(value, dict) else {}
+    return rest if sealed(rest, salt) == value else None
+
+
+def stamp_salt(stamp):
+    """What the checks of an artifact's lines begin with, so that another run's lines are not taken for its own."""
+    return zlib.crc32(digest([stamp["arguments"], stamp["inputs"]]).encode())
 
 
 def plain(value):
