@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
-from common import (KS, LABELS, MODELS, PAIRS, SEED, cli, compare, cosine, digest, load_classifier, load_explanations,
-                    load_splits, load_subset, make_stamp, model_folder, model_name, own_class, paired, paired_rates,
-                    pick_device, positive, predict_proba, read_json, remove, run, sd_ratio, sentence_seed, shap_reference,
-                    stop, summary, token_ids, top_k, write_json)
+from common import (KS, LABELS, MAKES_MODEL, MODELS, PAIRS, SEED, claim, cli, compare, cosine, differences, digest, load_classifier,
+                    load_explanations, load_splits, load_subset, make_stamp, model_folder, model_name, own_class, paired,
+                    paired_rates, pick_device, positive, predict_proba, read_json, remove, run, sd_ratio, sentence_seed,
+                    shap_reference, stop, summary, token_ids, top_k, weights_of, write_json)
 
 BUCKETS = {  # 3.7 (5): (BERT, DistilBERT, KD-TinyBERT) right or wrong
     "all_correct": (1, 1, 1), "all_wrong": (0, 0, 0), "bert_only": (1, 0, 0), "dbert_only": (0, 1, 0), "kd_only": (0, 0, 1),
@@ -204,7 +204,7 @@ def chance_agreement(n, k):
     return (sum(q * m / (2 * k_n - m) for m, q in enumerate(p)) if n else np.nan, sum(q * m / k for m, q in enumerate(p)))
 
 
-def random_removal(model, tokenizer, method, rows, k, cut=remove, draws=10):
+def random_removal(model, tokenizer, method, rows, k, cut=remove, draws=5):
     """Mean drop (n,) and flips (n,) over random rankings of the same units: what removing any k does."""
     def units(row):
         if method != "lime":
@@ -334,7 +334,7 @@ def lime_noise(first, others):
 
 def made_how(artifacts, name):
     """(initialisation, objective, seed) of a model, from its stamp: what may differ between two students."""
-    made = read_json(model_folder(artifacts, name) / "stamp.json")["arguments"]
+    made = read_json(model_folder(artifacts, name) / "stamp.json", MAKES_MODEL)["arguments"]
     start = " ".join([Path(made["checkpoint"]).name, *(f"layer {i}" for i in made["keep_layers"])])
     return start, f"{made['alpha']} CE + {made['beta']} KD" if "teacher" in made else "CE", made["seed"]
 
@@ -377,29 +377,31 @@ def parse_args(argv=None):
 
 def main():
     args = parse_args()
-    device = pick_device(args.device)
+    device = pick_device(args.device, args.deterministic)
     artifacts, ks = Path(args.artifacts), sorted({*args.k, *KS})
     splits = load_splits(args.data)
     subset = load_subset(artifacts)
     names = [*MODELS, *args.controls]
     pairs = [*PAIRS, *(("bert", control) for control in args.controls)]
     made = {name: made_how(artifacts, name) for name in names}
-    shap, stamps = {}, {}
+    weights = {name: weights_of(artifacts, name, splits) for name in names}  # all trained on this text
+    claim(artifacts / "tables" / "04_evaluate")
+    shap, lime, stamps = {}, {}, {}
+    for method, explained in (("shap", shap), ("lime", lime)):
+        for name in names if method == "shap" else MODELS:
+            explained[name], stamps[method, name] = load_explanations(artifacts, name, method, subset)
+            if differ := differences(stamps[method, name]["arguments"], stamps[method, "bert"]["arguments"] | {"name": name}):
+                stop(f"{method.upper()} was run otherwise for {name} than for bert ({differ}); 03_explain.py --overwrite makes them alike")
     for name in names:
-        shap[name], stamps[name] = load_explanations(artifacts, name, "shap", subset)
-        if stamps[name]["arguments"] != stamps["bert"]["arguments"] | {"name": name}:
-            stop(f"SHAP was run otherwise for bert ({stamps['bert']['arguments']}) than for {name} "
-                 f"({stamps[name]['arguments']}); 03_explain.py --overwrite makes them alike")
         if any(a["spans"] != b["spans"] for a, b in zip(shap["bert"], shap[name])):
             stop(f"{name} cuts the sentences into other tokens than bert; agreement by token is not defined between them")
-    lime = {name: load_explanations(artifacts, name, "lime", subset)[0] for name in MODELS}
     for name, rows in lime.items():
         lime[name] = [row | {"token_spans": other["spans"]} for row, other in zip(rows, shap[name])]
     changed = {(name, method): load_explanations(artifacts, name, method, subset, whole=False)[0]
                for name in MODELS for method in ("shap_mask", "shap_full", "lime_seeds")
                if (artifacts / "explanations" / f"{name}.{method}.jsonl").is_file()}
     stamp = make_stamp(args, device, text=digest(splits), subset=digest([row["text"] for row in subset]),
-                       **{name: stamps[name]["inputs"]["weights"] for name in names}, shap=stamps["bert"]["arguments"])
+                       **weights, shap=stamps["shap", "bert"]["arguments"])
 
     def at_changed(rows):  # where these sentences stand in the subset
         ids = {row["id"] for row in rows}
@@ -443,7 +445,7 @@ def main():
                            "short_lift": paired(ratios, of_all)}
 
         reference = shap_reference(model, tokenizer, splits["train"], argparse.Namespace(
-            **stamps["bert"]["arguments"] | {"reference": "embedding"}))
+            **stamps["shap", "bert"]["arguments"] | {"reference": "embedding"}))
         removals += [{"model": name, **row} for row in removal_rows(model, tokenizer, shap[name], reference)]
         for variant in ("shap_mask", "shap_full"):
             if rows := changed.get((name, variant)):

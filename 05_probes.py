@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from common import (MODELS, PAIRS, SEED, add_shap_flags, cli, compare, cosine, digest, explain_rows, explain_shap, holm,
-                    load_classifier, load_explanations, load_splits, load_subset, make_stamp, model_name, own_class, paired,
+from common import (MODELS, PAIRS, SEED, add_shap_flags, claim, cli, compare, cosine, digest, explain_rows, explain_shap,
+                    holm, load_classifier, load_explanations, load_splits, load_subset, make_stamp, model_name, own_class, paired,
                     paired_rates, pick_device, positive, predict_proba, read_json, run, sd_ratio, shap_reference, stop, summary,
                     token_ids, top_k, weights_of, write_json, write_jsonl)
 
@@ -419,6 +419,7 @@ def main():
     splits, subset = load_splits(args.data), load_subset(artifacts)
     weights = {name: weights_of(artifacts, name, splits) for name in names}
     shap = {name: load_explanations(artifacts, name, "shap", subset)[0] for name in names}
+    claim(artifacts / "tables" / "05_probes")
 
     contrast = contrastive_set(good, bad, (FRAME, *(frame for frame in sets["frames"] if frame != FRAME)))
     paper = [row for row in contrast if row["frame"] == FRAME]
@@ -444,7 +445,7 @@ def main():
                                background=background, probes=digest(texts))
             made = {row["id"]: row for row in [*shap[name], *explain_rows(
                 artifacts / "probes" / f"{name}.shap.jsonl", asked,
-                lambda row: explain_shap(model, tokenizer, row["text"], args.max_evals, args.seed),
+                lambda row, of=(model, tokenizer): explain_shap(*of, row["text"], args.max_evals, args.seed),
                 stamp, args.overwrite, f"{name}, probes")]}
             templates[name], samples[name], ands, negated = ([made[row["id"]] for row in rows]
                                                              for rows in (paper, sample, with_and, negation))

@@ -19,8 +19,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common import (LABELS, MODELS, PAIRS, SPLITS, cli, cosine, load_explanations, load_subset, own_class, paired, read_json,
-                    read_jsonl, resumable, run, stamp_salt, stop, weights_of, whole, write_json)
+from common import (LABELS, MAKES_MODEL, MODELS, PAIRS, SPLITS, claim, cli, cosine, load_explanations, load_subset, own_class,
+                    paired, read_json, read_jsonl, resumable, run, stamp_salt, stop, weights_of, whole, write_json)
 
 PAPER = {  # as printed, by table and row
     "figure4": {"bert": {"accuracy": 0.538, "weighted_f1": 0.532}, "distilbert": {"accuracy": 0.517, "weighted_f1": 0.487},
@@ -337,7 +337,7 @@ def table1(t):
         "ours  ": lambda r: ours(paper[r["model"]]["short_token_ratio"], short[r["model"]]["short_token_ratio"]) if r["model"] in short
         else "–", "all words": lambda r: number(short[r["model"]]["short_share_of_all_words"]["mean"]) if r["model"] in short else "–",
     }) + (
-        f"\nn = {shap[0]['confidence_drop']['n']} sentences. How to read it: *random 3* is what removing any three tokens does (10 draws a "
+        f"\nn = {shap[0]['confidence_drop']['n']} sentences. How to read it: *random 3* is what removing any three tokens does (5 draws a "
         "sentence), *lift* the paired difference; only the lift speaks of the explanation. The short-token ratio says something "
         "only where it differs from the share of short words among *all words*.\n\nThe other k, and LIME (which removes words, "
         "every occurrence of them, against random words):\n\n") + view(others, {
@@ -974,6 +974,7 @@ def parse_args(argv=None):
 def main():
     args = parse_args()
     artifacts = Path(args.artifacts)
+    claim(artifacts / "tables" / "06_figures")
     t, stamps = {}, {}
     for script, names in TABLES.items():
         for table in names:
@@ -990,7 +991,7 @@ def main():
     t["sizes"] = [len(row["tokens"]) for row in load_explanations(artifacts, B, "shap", subset)[0]]
     models = []
     for name in t["timing"]:
-        made = read_json(artifacts / "models" / name / "stamp.json", "01_train.py or 02_distill.py")
+        made = read_json(artifacts / "models" / name / "stamp.json", MAKES_MODEL)
         log = read_json(artifacts / "models" / name / "training_log.json")
         a = made["arguments"]
         models.append({"model": name, "start": " ".join([Path(a["checkpoint"]).name, *(f"layer {i}" for i in a["keep_layers"])]),

@@ -1,8 +1,13 @@
 """Fixtures: the scripts as modules, the smoke stand-ins, and a planted model whose true attributions are known."""
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+
+# Before torch starts: the models are too small for threads, and a forked child (test_faults) can't use those of its parent.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import numpy as np
 import pytest

@@ -33,15 +33,6 @@ def fail(error):
     raise error
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """A forked child can't use the threads of its parent; and the same bits need the same number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def run(scripts, monkeypatch, capsys):
     """run("03", "--name", "x") -> (exit status, stdout, stderr) of a stage as the command line runs it."""
@@ -58,7 +49,7 @@ def run(scripts, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def whole(one_thread, scripts, smoke, tmp_path_factory):
+def whole(scripts, smoke, tmp_path_factory):
     """(artifacts of an uninterrupted run without a network, the seconds of each of its commands)."""
     artifacts, seconds, asked = tmp_path_factory.mktemp("whole"), [], []
     with pytest.MonkeyPatch.context() as patch:
@@ -83,6 +74,7 @@ def fork(do, log):
     if pid := os.fork():
         return pid
     status = 1
+    signal.alarm(120)  # nothing here takes as long
     try:
         sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115
         do()

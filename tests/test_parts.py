@@ -36,7 +36,7 @@ def test_splits_keep_text_and_row_ids(smoke, tmp_path):
     assert [len(splits[s]) for s in ("train", "validation", "test")] == [280, 80, 120]
     lines = [json.loads(line) for line in (smoke / "text" / "test.jsonl").read_text().splitlines()]
     assert [(r["id"], r["text"], r["label"]) for r in splits["test"]] == [(f"test-{i}", r["text"], r["label"]) for i, r in enumerate(lines)]
-    for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):  # SetFit's names; Windows line ends; odd spaces
+    for name in ("train", "dev", "test"):  # SetFit's names; Windows line ends; odd spaces
         (tmp_path / f"{name}.jsonl").write_bytes(b'{"text": "  A  \\u00e9 ", "label": 1, "label_text": "x"}\r\n\r\n')
     assert common.load_splits(str(tmp_path))["validation"] == [{"id": "validation-0", "text": "  A  é ", "label": 1}]
 
@@ -191,7 +191,7 @@ def test_a_diverging_loss_saves_nothing(scripts, smoke, tmp_path, call):
 def test_the_teacher_reads_what_it_would_read_from_the_raw_text(scripts, smoke):
     tokenizer = common.load_encoder(str(smoke / "bert"), 0)[1]
     student = common.load_encoder(str(smoke / "tinybert"), 0)[1]
-    texts = ["The film, it isn't (really) re-imagined ...", "joyful 1930s!", *(r["text"] for r in common.load_splits(str(smoke / "text"))["test"])]
+    texts = ["The  FILM, it is n't much of a plot !", "Joyful. Rejoicing", *(r["text"] for r in common.load_splits(str(smoke / "text"))["test"])]
     assert scripts["02"].retokenization_changes(student, tokenizer, texts) == 0
     batch = common.pad(student, common.encode(student, texts), "cpu")["input_ids"]  # padding does not reach the teacher
     assert scripts["02"].retokenize(student, tokenizer, batch) == common.encode(tokenizer, texts)
