@@ -23,8 +23,8 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from common import (MODELS, PAIRS, SEED, add_shap_flags, claim, cli, compare, cosine, digest, explain_rows, explain_shap,
                     holm, load_classifier, load_explanations, load_splits, load_subset, make_stamp, model_name, own_class, paired,
-                    paired_rates, pick_device, positive, predict_proba, read_json, run, sd_ratio, shap_reference, stop, summary,
-                    token_ids, top_k, weights_of, write_json, write_jsonl)
+                    paired_rates, pick_device, positive, predict_proba, rank_of, read_json, run, sd_ratio, shap_reference, stop,
+                    summary, token_ids, top_k, weights_of, write_json, write_jsonl)
 
 # A20: the paper names four adjectives (excellent, dull, weak, joyful) and one frame; the other twenty are ours.
 POSITIVE = "excellent joyful brilliant wonderful delightful superb charming great beautiful moving funny clever".split()
@@ -419,7 +419,8 @@ def main():
     splits, subset = load_splits(args.data), load_subset(artifacts)
     weights = {name: weights_of(artifacts, name, splits) for name in names}
     shap = {name: load_explanations(artifacts, name, "shap", subset)[0] for name in names}
-    claim(artifacts / "tables" / "05_probes")
+    if rank_of()[0] == 0:
+        claim(artifacts / "tables" / "05_probes")
 
     contrast = contrastive_set(good, bad, (FRAME, *(frame for frame in sets["frames"] if frame != FRAME)))
     paper = [row for row in contrast if row["frame"] == FRAME]
@@ -471,7 +472,7 @@ def main():
     tables["cases"] = pick_cases({name: shap[name] for name in MODELS})
 
     stamp = make_stamp(args, device, **weights)
-    for table, rows in tables.items():
+    for table, rows in tables.items() if rank_of()[0] == 0 else ():
         write_json(artifacts / "tables" / f"{table}.json", {"stamp": stamp, "rows": rows})
         print(f"wrote tables/{table}.json")
     return args

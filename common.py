@@ -30,6 +30,7 @@ import sys
 import time
 import zlib
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -179,11 +180,12 @@ def balanced_subset(rows, per_class, seed):
 # 3. The classifier (3.2, 3.3)
 
 def pick_device(name, deterministic=True):
-    """torch.device for auto, cpu, cuda or cuda:N. A GPU that this torch was not built for is found out now.
+    """torch.device for auto, cpu, cuda or cuda:N; auto is a GPU of its own for each rank of a torchrun. A GPU that this torch
+    was not built for is found out now.
 
     deterministic: of a GPU's algorithms those that give the same bits again (a CPU's do); some are slower."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).add(1).cpu()
@@ -600,31 +602,52 @@ def explain_rows(path, rows, explain, stamp, overwrite, what):
     """Append row | explain(row) to a JSONL file for every row that is not there yet (by id); return all, in order.
 
     The file's stamp lies beside it, and every line's check rests on it. What was made in the same way is gone on with,
-    damaged lines are made again; anything else stops (already_made).
+    damaged lines are made again; anything else stops (already_made). Under torchrun each rank takes its share of what is
+    left, into a part of its own; the parts, also those that an interrupted run left, are gathered by rank 0.
     """
-    path, again = Path(path), "the same command"
+    path, again, (rank, ranks) = Path(path), "the same command", rank_of()
     mark, salt = path.with_suffix(".stamp.json"), stamp_salt(stamp)
-    claim(path)
-    if not already_made(mark, stamp, overwrite):
-        if path.is_file() and not overwrite:
-            stop(f"{path} has no {mark.name} beside it that says what made it; {again} with --overwrite makes both")
-        path.unlink(missing_ok=True)
-        write_json(mark, stamp)
+    part = path.with_suffix(f".rank{rank}.jsonl") if ranks > 1 else path
+    if rank == 0:
+        claim(path)
+        if not already_made(mark, stamp, overwrite):
+            if path.is_file() and not overwrite:
+                stop(f"{path} has no {mark.name} beside it that says what made it; {again} with --overwrite makes both")
+            for old in (path, *path.parent.glob(f"{path.stem}.rank*.jsonl")):
+                old.unlink(missing_ok=True)
+            write_json(mark, stamp)
+        gather(path, rows, salt)
+    wait_for_all()
     there = {row["id"] for row in resumable(path, salt)}
     todo = [row for row in rows if row["id"] not in there]
-    print(f"{path}: {len(rows) - len(todo)} of {len(rows)} there", flush=True)
+    if rank == 0:
+        print(f"{path}: {len(rows) - len(todo)} of {len(rows)} there", flush=True)
     started = time.time()
-    for row in progress(todo, what, "sentence"):
+    for row in progress(todo[rank::ranks], what, "sentence"):
         made = explain(row)
         found = [np.array(run.get("attributions", ()), dtype=float) for run in made.get("runs", [made])]
         if not all(np.isfinite(attributions).all() for attributions in found):
             stop(f"{what}: the attributions of {row['id']} are not all numbers; what was explained before it is kept")
-        append_jsonl(path, row | made, salt)
-    if todo:
+        append_jsonl(part, row | made, salt)
+    wait_for_all()
+    if todo and rank == 0:
+        gather(path, rows, salt)
         made = read_json(mark, again)
         write_json(mark, made | {"seconds": round(made.get("seconds", 0) + time.time() - started, 1)})
+    wait_for_all()
     there = {row["id"]: row for row in read_jsonl(path, again, salt)}
     return [there[row["id"]] for row in rows]
+
+
+def gather(path, rows, salt):
+    """The ranks' parts of a JSONL file put into it, in the order of rows (others behind), and removed."""
+    parts = sorted(path.parent.glob(f"{path.stem}.rank*.jsonl"))
+    if parts:
+        place = {row["id"]: i for i, row in enumerate(rows)}
+        made = {row["id"]: row for file in (path, *parts) for row in resumable(file, salt)}
+        write_jsonl(path, sorted(made.values(), key=lambda row: place.get(row["id"], len(rows))), salt)
+    for file in parts:
+        file.unlink()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -692,8 +715,8 @@ def paired_rates(first, second):
     if n == 0:
         return result
     b, c = int((first > second).sum()), int((first < second).sum())
-    half = 1.96 * ((b + c + 1) - (b - c)**2 / (n + 2))**0.5 / (n + 2)
-    return result | {"p": binomtest(b, b + c).pvalue if b + c else 1.0, "low": (b - c) / (n + 2) - half, "high": (b - c) / (n + 2) + half}
+    middle, half = (b - c) / (n + 2), 1.96 * ((b + c + 1) - (b - c)**2 / (n + 2))**0.5 / (n + 2)
+    return result | {"p": binomtest(b, b + c).pvalue if b + c else 1.0, "low": middle - half, "high": middle + half}
 
 
 def holm(p_values):
@@ -758,7 +781,7 @@ def model_name(text):
 
 def progress(items, what, unit):
     """A bar with rate and ETA on a terminal, nothing elsewhere."""
-    return tqdm(items, desc=what, unit=unit, disable=None, dynamic_ncols=True)
+    return tqdm(items, desc=what, unit=unit, position=rank_of()[0], disable=None, dynamic_ncols=True)
 
 
 def run(main):
@@ -781,6 +804,19 @@ def run(main):
         record["peak_gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
     append_jsonl(Path(args.artifacts) / "runs.jsonl", record)
     print(f"{record['stage']} {record['name'] or ''}: {record['seconds']:.0f} s, {record['peak_memory_gb']} GB")
+
+
+def rank_of():
+    """(rank, number of ranks) under torchrun; (0, 1) without."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def wait_for_all():
+    """Until every rank has come here."""
+    if rank_of()[1] > 1:
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("gloo", timeout=timedelta(days=2))
+        torch.distributed.barrier()
 
 
 def no_room(error):
@@ -937,10 +973,10 @@ def json_line(row, salt=0):
     return json.dumps(sealed(plain(row), salt), allow_nan=False).encode() + b"\n"
 
 
-def write_jsonl(path, rows):
+def write_jsonl(path, rows, salt=0):
     """A JSONL file that is there at once."""
     with whole(path) as partial:
-        partial.write_bytes(b"".join(json_line(row) for row in rows))
+        partial.write_bytes(b"".join(json_line(row, salt) for row in rows))
 
 
 def append_jsonl(path, row, salt=0):

@@ -54,9 +54,9 @@ fi
 
 # --- The preset ------------------------------------------------------------------------------------------------------------
 
-cuda=$($python -c 'import torch; print(int(torch.cuda.is_available()))')
+gpus=$($python -c 'import torch; print(torch.cuda.device_count())')
 if [ $# -gt 0 ]; then preset=$1; why="asked for"
-elif [ "$cuda" = 1 ]; then preset=paper; why="CUDA is there"
+elif [ "$gpus" != 0 ]; then preset=paper; why="CUDA is there"
 else preset=cpu; why="no CUDA here"; fi
 echo "preset $preset ($why), $($python --version)"
 
@@ -65,7 +65,13 @@ export TOKENIZERS_PARALLELISM=false
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 out=${ARTIFACTS:-artifacts-$preset}
 controls=
-stage() { echo "--- $*"; $python "$@" --artifacts "$out"; }
+stage() {
+  echo "--- $*"
+  case $gpus$1 in
+  [01]0* | *0[1246]_*) $python "$@" --artifacts "$out" ;;
+  *) $python -m torch.distributed.run --nproc_per_node="$gpus" "$@" --artifacts "$out" ;;  # 03 and 05 share the sentences out
+  esac
+}
 
 side_by_side() {  # two stages at once, half the cores each: small models leave a core idle otherwise
   local status=0

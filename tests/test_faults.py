@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from huggingface_hub import constants
 
 import common
@@ -444,3 +446,21 @@ def test_half_a_character_is_refused(run, smoke, tmp_path):
         file.write('{"text": "half \\ud83d", "label": 1}\n')
     status, _, err = run("01", "--name", "m", "--checkpoint", smoke / "bert", "--data", text, "--artifacts", tmp_path / "a")
     assert status == 2 and "row 121: half a character" in err and err.count("\n") == 1
+
+
+def test_two_ranks_of_a_torchrun_give_what_one_process_gives(smoke, whole, copy):
+    """Also where a lost rank of an earlier run left its part: it is gathered, and the rest is shared out."""
+    path = copy / "explanations" / "bert.shap.jsonl"
+    one = (whole[0] / "explanations" / "bert.shap.jsonl").read_bytes()
+    lines = one.splitlines(keepends=True)
+    path.write_bytes(lines[2])
+    path.with_suffix(".rank1.jsonl").write_bytes(lines[0] + lines[3][:40])
+    (copy / "explanations" / "bert.lime.jsonl").unlink()
+    (copy / "explanations" / "bert.lime.stamp.json").unlink()
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "03_explain.py", "--name", "bert",
+                           *EXPLAIN, "--data", str(smoke / "text"), "--artifacts", str(copy)],
+                          cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"2 of {len(lines)} there" in done.stdout and path.read_bytes() == one
+    lime = "explanations/bert.lime.jsonl"
+    assert (copy / lime).read_bytes() == (whole[0] / lime).read_bytes() and not list(path.parent.glob("*.rank*"))
