@@ -67,10 +67,11 @@ out=${ARTIFACTS:-artifacts-$preset}
 controls=
 stage() {
   echo "--- $*"
-  case $gpus$1 in
-  [01]0* | *0[1246]_*) $python "$@" --artifacts "$out" ;;
-  *) $python -m torch.distributed.run --nproc_per_node="$gpus" "$@" --artifacts "$out" ;;  # 03 and 05 share the sentences out
-  esac
+  local launch=$python
+  if [ "$gpus" -gt 1 ] && [[ $1 == 0[35]* ]]; then  # they share the sentences out
+    launch="$python -m torch.distributed.run --nproc_per_node=$gpus"
+  fi
+  $launch "$@" --artifacts "$out"
 }
 
 side_by_side() {  # two stages at once, half the cores each: small models leave a core idle otherwise
