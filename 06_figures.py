@@ -107,7 +107,7 @@ def figure1(tables, artifacts):
     base = np.zeros(len(LABELS))
     for split, colour in zip(SPLITS, ("#56B4E9", "#CC79A7", "#999999")):
         counts = np.array(find(tables["figure1"], split=split)["counts"])
-        ax.bar(LABELS, counts, bottom=base, color=colour, label=f"{split} ({counts.sum():,})", width=0.7)
+        ax.bar([label.replace(" ", "\n") for label in LABELS], counts, bottom=base, color=colour, label=f"{split} ({counts.sum():,})", width=0.7)
         base += counts
     for i, total in enumerate(base):
         ax.text(i, total, f"{int(total):,}", ha="center", va="bottom")
@@ -129,6 +129,7 @@ def figure2(tables, artifacts):
     table.set_fontsize(6.5)
     for (row, _), cell in table.get_celld().items():
         cell.set_linewidth(0.3)
+        cell.PAD = 0.02
         if row == 0:
             cell.set_text_props(weight="bold")
     return fig, f"The first two sentences of each class of the balanced subset, n = {len(rows)}."
@@ -253,7 +254,8 @@ def figure9(tables, artifacts):
         ax.set_title(f"{model_label(row['model'])}:\n{LABELS[row['predicted']]}")
     axes[0].invert_yaxis()
     axes[1].set_xlabel("SHAP value for the predicted class")
-    return fig, f"Signed SHAP attributions of “{rows[0]['conditions']['Original']['text']}” (n = 1); blue supports the predicted class, red opposes it."
+    return fig, (f"Signed SHAP attributions of “{rows[0]['conditions']['Original']['text']}” (n = 1); blue supports the predicted "
+                 "class, red opposes it.")
 
 
 FIGURES = (figure1, figure2, figure3, figure4, figure5, figure6, figure7, figure8, figure9)
@@ -297,9 +299,13 @@ def pair_of(row):
     return pair_label(row["pair"])
 
 
+def p_value(p):
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def difference(key):
     """A paired difference with its interval and p."""
-    return lambda row: f"{interval(row[key])}, p = {number(row[key]['p'])}" if row.get(key) and row[key]["n"] else "–"
+    return lambda row: f"{interval(row[key])}, p {p_value(row[key]['p'])}" if row.get(key) and row[key]["n"] else "–"
 
 
 def paper_pair(table, row, key=None):
@@ -450,7 +456,8 @@ def control_tables(t):
          "three players (before, “but”, after) that owes nothing to shap’s tree; each less the same under “and”. “but” × after is what “but” "
          "adds to the second clause, before × “but” what it takes from the first.", view(t["credit"], {
              "Model": model_of, "length-normalised": cell("length_normalised_ratio"), "adjectives alone": cell("adjective_ratio"),
-             "three players": cell("shapley_ratio"), "“but” itself": cell("shapley_but"), "“but” × after": cell("interaction"), "before × “but”": cell("interaction_with_pre"),
+             "three players": cell("shapley_ratio"), "“but” itself": cell("shapley_but"), "“but” × after": cell("interaction"),
+             "before × “but”": cell("interaction_with_pre"),
              "ratio, but − and": cell("post_but_ratio_but_minus_and"), "adjectives, but − and": cell("adjective_ratio_but_minus_and"),
              "three players, but − and": cell("shapley_ratio_but_minus_and")})),
         ("Contrast, found", "The same on test sentences with one “but” between two clauses; what a clause says is what the model says "
@@ -477,13 +484,13 @@ def control_tables(t):
              "wrong, elsewhere": lambda r: r["wrong_elsewhere"], "no such word": lambda r: r["n_without_polarity_word"],
              "right for the wrong reason": cell("right_for_wrong_reason"), "by chance": mean("by_chance")}) + "\n" + view(
              [r for r in t["reasons_paired"] if K in r["pair"]], {"Pair": pair_of, "set": lambda r: r["set"], "first": mean("first"), "second": mean("second"),
-                                   "first − second": difference("difference"), "p, Holm": lambda r: number(r["p_holm"])})),
+                                   "first − second": difference("difference"), "p, Holm": lambda r: p_value(r["p_holm"])})),
         ("Every comparison the paper makes in words", "Paired over sentences: sign-flip permutation, McNemar’s exact test for rates; Holm over "
          "a section’s family. *smallest*: the difference that n sentences show with power 80%.", view(t["comparisons"], {
              "Section": lambda r: r["section"], "measure": lambda r: r["measure"].replace("_", " "),
              "first − second": lambda r: " − ".join(pair_label(x) if isinstance(x, list) else model_label(x)
                                                      for x in (r["first"], r["second"])),
-             "difference": interval, "p": lambda r: number(r["p"]), "p, Holm": lambda r: number(r["p_holm"]),
+             "difference": interval, "p": lambda r: p_value(r["p"]), "p, Holm": lambda r: p_value(r["p_holm"]),
              "d_z": lambda r: number(r["d_z"], 2), "smallest": lambda r: number(r["smallest"]), "n": lambda r: r["n"]})),
     ]
 
@@ -526,7 +533,7 @@ def own(value):
 def look(table, key, **keys):
     """One summary of the one row with these values; None where this run has no such row."""
     def get(t):
-        row = next((row for row in t[table] if all(row.get(k) == v for k, v in keys.items())), None)
+        row = next((row for row in t[table] if key in row and all(row.get(k) == v for k, v in keys.items())), None)
         value = row and row.get(key)
         return value if value is None or isinstance(value, dict) else exact(value)
     return get
@@ -835,7 +842,10 @@ def assumptions_measured(t):
 
 def report(t, captions, claims, own_claims, stamp, runs, models):
     """The report's text."""
-    latest = {(r["stage"], r["name"]): r for r in runs}
+    stages = {}  # a stage run in several calls: seconds add up, memory is the largest
+    for r in runs:
+        seconds, memory, _ = stages.get((r["stage"], r["name"] or ""), (0, 0, ""))
+        stages[r["stage"], r["name"] or ""] = seconds + r["seconds"], max(memory, r["peak_memory_gb"]), r["finished"]
     accuracy = {r["model"]: r["accuracy"]["mean"] for r in t["figure4"]}
     n, n_test = t["table3"][0]["cosine"]["n"], t["figure4"][0]["accuracy"]["n"]
     shown = {v: sum(c["verdict"] == v for c in claims) for v in (HOLDS, FAILS, OPEN, UNTESTED)}
@@ -856,7 +866,7 @@ def report(t, captions, claims, own_claims, stamp, runs, models):
         f"\nText {stamp['inputs']['text'][:12]}, subset {stamp['inputs']['subset'][:12]} ({n} sentences). Commit {stamp['commit']}, device "
         f"{stamp['device']}, {', '.join(f'{k} {v}' for k, v in stamp['versions'].items())}; {runs[-1]['machine'] if runs else ''}.\n",
         markdown(["Stage", "seconds", "peak memory, GB", "finished"], [
-            [f"{stage} {name or ''}", r["seconds"], r["peak_memory_gb"], r["finished"]] for (stage, name), r in latest.items()]),
+            [f"{stage} {name}", f"{seconds:.0f}", memory, finished] for (stage, name), (seconds, memory, finished) in stages.items()]),
         "## 2. The paper’s claims\n",
         f"{len(claims)} sentences of the paper, each with the rule that judges it, written before the run. A demand is met when the 95% "
         "interval of its quantity lies inside the stated range, missed when it lies outside, undecided otherwise; a claim **holds** when "
@@ -893,7 +903,7 @@ def report(t, captions, claims, own_claims, stamp, runs, models):
         "Easy: the models, the splits and the loss are stated or standard. Hard: the SHAP reference (A11: an embedding summary does not "
         "enter shap’s text interface as it is), what *remove* means (A4), which class is explained, and the contrastive set, of which "
         "the paper shows two sentences. The same again, from the commit above:\n\n```\n"
-        + "\n".join(f"python {r['stage']}.py {' '.join(r['argv'])}" for r in latest.values()) + "\n```\n"]
+        + "\n".join(dict.fromkeys(f"python {r['stage']}.py {' '.join(r['argv'])}" for r in runs)) + "\n```\n"]
     return "\n".join(parts)
 
 
@@ -902,7 +912,7 @@ def report(t, captions, claims, own_claims, stamp, runs, models):
 
 STYLE = """:root{color-scheme:light dark;--for:0,114,178;--against:213,94,0}
 body{font:16px/1.6 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:0 1rem}
-nav a{margin-right:.8rem;white-space:nowrap}article{border-top:1px solid #8886;padding:.5rem 0 1rem;break-inside:avoid}
+nav{display:flex;flex-wrap:wrap;gap:0 .9rem}article{border-top:1px solid #8886;padding:.5rem 0 1rem;break-inside:avoid}
 h3{font-size:1rem;margin:.3rem 0}h4{font-size:.9rem;margin:.2rem 0}p{margin:.2rem 0;overflow-wrap:anywhere}
 .models{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:.4rem 1.4rem}
 small{opacity:.8}.how{font-size:.7rem;opacity:.7;margin-right:.4em}i{font-style:normal;border-radius:.2em}
@@ -934,7 +944,9 @@ def article(anchor, heading, shap, lime):
         blocks.append(f"<div><h4>{model_label(name)}: {LABELS[row['predicted']]}{right} "
                       f"<small>{' '.join(f'{p:.2f}' for p in row['probabilities'])}</small></h4>"
                       + "".join(f"<p><span class=how>{how}</span>{html}</p>" for how, html in lines) + "</div>")
-    return f'<article id="{escape(anchor)}"><h3><a href="#{escape(anchor)}">{escape(anchor)}</a> {heading}</h3><div class=models>{"".join(blocks)}</div></article>'
+    name = escape(anchor)
+    return (f'<article id="{name}"><h3><a href="#{name}">{name}</a> {heading}</h3>'
+            f'<div class=models>{"".join(blocks)}</div></article>')
 
 
 def explanations_page(artifacts, subset):
@@ -953,7 +965,8 @@ def explanations_page(artifacts, subset):
         phi = {m: own_class(r) for m, r in rows.items()}
         angles = {m: cosine(phi[B], phi[m]) for m in (D, K)}
         heading = f"gold: {LABELS[row['label']]} <small>cosine to BERT: DistilBERT {angles[D]:.2f}, KD {angles[K]:.2f}</small>"
-        sections.setdefault(bucket, []).append((np.nan_to_num(angles[K]), article(row["id"], heading, rows, {m: lime[m][row["id"]] for m in MODELS})))
+        html = article(row["id"], heading, rows, {m: lime[m][row["id"]] for m in MODELS})
+        sections.setdefault(bucket, []).append((np.nan_to_num(angles[K]), html))
     ordered = [(f"right: {bucket} ({len(rows)})", [html for _, html in sorted(rows)])
                for bucket, rows in sorted(sections.items(), key=lambda item: -len(item[1]))]
     made = [article(i, "", {m: probes[m][i] for m in MODELS}, {}) for i in probes[B] if all(i in probes[m] for m in MODELS)]
