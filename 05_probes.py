@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from common import (MODELS, PAIRS, SEED, add_shap_flags, claim, cli, compare, cosine, digest, explain_rows, explain_shap,
-                    holm, load_classifier, load_explanations, load_splits, load_subset, make_stamp, model_name, own_class, paired,
+from common import (MODELS, PAIRS, SEED, add_shap_flags, claim, cli, compare, cosine, differences, digest, explain_rows,
+                    explain_shap, holm, load_classifier, load_explanations, load_splits, load_subset, make_stamp, model_name, own_class, paired,
                     paired_rates, pick_device, positive, predict_proba, rank_of, read_json, run, sd_ratio, shap_reference, stop,
                     summary, token_ids, top_k, weights_of, write_json, write_jsonl)
 
@@ -169,8 +169,9 @@ def credit(row, connective="but"):
 
 def clause_game(ask, tokenizer, rows, connective="but"):
     """v (n, 8), the game of three players pre, but and post; coalition S has the bits 1, 2 and 4 of those present.
-    v(S) is the probability of the class predicted for the whole sentence when every token of the players outside S gives way
-    to SHAP's reference ([MASK]'s row). The final stop is nobody's and stays; the connective stands where "but" stood (A31)."""
+    v(S) is the probability of the class predicted for the whole sentence, with "but", when every token of the players outside
+    S gives way to SHAP's reference ([MASK]'s row). The final stop is nobody's and stays; the connective stands where "but"
+    stood (A31)."""
     asked = []
     for row in rows:
         ids = np.array(token_ids(tokenizer, row["text"]))
@@ -180,7 +181,7 @@ def clause_game(ask, tokenizer, rows, connective="but"):
         player[:at], player[at], player[at + 1:end] = 1, 2, 4
         asked += [tuple(np.where(player & ~S, tokenizer.mask_token_id, ids).tolist()) for S in range(8)]
     p = ask(asked).reshape(-1, 8, 5)
-    return p[np.arange(len(p)), :, p[:, 7].argmax(1)]
+    return p[np.arange(len(p)), :, ask([token_ids(tokenizer, row["text"]) for row in rows]).argmax(1)]
 
 
 def three_player_shapley(v):
@@ -207,7 +208,9 @@ def credit_columns(explained, asked, ask, tokenizer, connective="but"):
 
 def credit_row(name, rows, rows_and, bert, asked, ask, tokenizer):
     """One model's measures under "but", each less the same under "and" (paired), and how steady its ratio is beside BERT's.
-    rows, rows_and, bert: explained with "but", with "and", with "but" by BERT; asked: all, for the three players."""
+    rows, rows_and, bert: explained with "but", with "and", with "but" by BERT; asked: all, for the three players. The class
+    is the one predicted with "but", also under "and"."""
+    rows_and = [row | {"predicted": with_but["predicted"]} for row, with_but in zip(rows_and, rows)]
     but, other = credit_columns(rows, asked, ask, tokenizer), credit_columns(rows_and, asked, ask, tokenizer, "and")
     ratios = but["post_but_ratio"]
     sds = np.nanstd(ratios[np.random.default_rng(SEED).integers(len(ratios), size=(2000, len(ratios)))], 1, ddof=1)
@@ -418,7 +421,12 @@ def main():
     good, bad = sets["positive"][:args.adjectives], sets["negative"][:args.adjectives]
     splits, subset = load_splits(args.data), load_subset(artifacts)
     weights = {name: weights_of(artifacts, name, splits) for name in names}
-    shap = {name: load_explanations(artifacts, name, "shap", subset)[0] for name in names}
+    shap = {}
+    for name in names:
+        shap[name], explained_how = load_explanations(artifacts, name, "shap", subset)
+        how = {key: getattr(args, key) for key in ("background", "max_evals", "reference", "seed")}
+        if differ := differences({key: explained_how["arguments"][key] for key in how}, how):
+            stop(f"the 150 of {name} were explained otherwise than the probes would be ({differ}); pass the same to 05_probes.py")
     if rank_of()[0] == 0:
         claim(artifacts / "tables" / "05_probes")
 
@@ -471,7 +479,7 @@ def main():
         tables["reasons_paired"] += reasons_pairs(which, why)
     tables["cases"] = pick_cases({name: shap[name] for name in MODELS})
 
-    stamp = make_stamp(args, device, **weights)
+    stamp = make_stamp(args, device, text=digest(splits), subset=digest([row["text"] for row in subset]), **weights)
     for table, rows in tables.items() if rank_of()[0] == 0 else ():
         write_json(artifacts / "tables" / f"{table}.json", {"stamp": stamp, "rows": rows})
         print(f"wrote tables/{table}.json")

@@ -11,7 +11,7 @@ Read beside the paper, top to bottom:
     7. Statistics                      4            04 05
     8. Artifacts, stamps, shared flags              all
 
-A number such as A7 is an assumption of ours where the paper is silent or contradicts itself; the README lists them.
+A number such as A4 is an assumption of ours where the paper is silent or contradicts itself; the README lists them.
 The records that pass between the scripts are described in the README, "Artifacts".
 """
 import argparse
@@ -711,12 +711,13 @@ def paired_rates(first, second):
     outcomes, which does not collapse where the two never differ."""
     from scipy.stats import binomtest
     first, second = np.asarray(first, dtype=int), np.asarray(second, dtype=int)
-    result, n = paired(first, second), len(first)
+    result, n = summary(first - second, difference=True), len(first)
     if n == 0:
-        return result
+        return result | {"p": None, "d_z": None, "smallest": None}
     b, c = int((first > second).sum()), int((first < second).sum())
     middle, half = (b - c) / (n + 2), 1.96 * ((b + c + 1) - (b - c)**2 / (n + 2))**0.5 / (n + 2)
-    return result | {"p": binomtest(b, b + c).pvalue if b + c else 1.0, "low": middle - half, "high": middle + half}
+    return result | {"p": binomtest(b, b + c).pvalue if b + c else 1.0, "low": middle - half, "high": middle + half,
+                     "d_z": result["mean"] / result["sd"] if result["sd"] else None, "smallest": 2.8 * (result["sd"] or 0) / n**0.5}
 
 
 def holm(p_values):
@@ -802,6 +803,8 @@ def run(main):
               "finished": time.strftime("%Y-%m-%d %H:%M:%S"), "machine": machine()}
     if torch.cuda.is_initialized():
         record["peak_gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    if rank_of()[0]:
+        return
     append_jsonl(Path(args.artifacts) / "runs.jsonl", record)
     print(f"{record['stage']} {record['name'] or ''}: {record['seconds']:.0f} s, {record['peak_memory_gb']} GB")
 

@@ -69,7 +69,7 @@ stage() {
   echo "--- $*"
   local launch=$python
   if [ "$gpus" -gt 1 ] && [[ $1 == 0[35]* ]]; then  # they share the sentences out
-    launch="$python -m torch.distributed.run --nproc_per_node=$gpus"
+    launch="$python -m torch.distributed.run --standalone --nproc_per_node=$gpus"
   fi
   $launch "$@" --artifacts "$out"
 }

@@ -87,7 +87,7 @@ def test_permuted_classes_move_the_own_class_and_nothing_else(scripts, rng):
     phi = [rng.normal(size=(6, 5)) for _ in range(30)]
     a = [explained(p, 1) for p in phi]
     b = [explained(p, 3) for p in phi]
-    choices = scripts["04"].class_choices(a, b)
+    choices = scripts["04"].class_choices(a, b, a)
     cosines = {what: np.array([common.cosine(x, y) for x, y in phis]) for what, phis in choices.items()}
     assert cosines["common_class"] == pytest.approx(1) and cosines["polarity"] == pytest.approx(1)
     assert abs(cosines["own"].mean()) < 0.3

@@ -457,7 +457,7 @@ def test_two_ranks_of_a_torchrun_give_what_one_process_gives(smoke, whole, copy)
     path.with_suffix(".rank1.jsonl").write_bytes(lines[0] + lines[3][:40])
     (copy / "explanations" / "bert.lime.jsonl").unlink()
     (copy / "explanations" / "bert.lime.stamp.json").unlink()
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "03_explain.py", "--name", "bert",
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "03_explain.py", "--name", "bert",
                            *EXPLAIN, "--data", str(smoke / "text"), "--artifacts", str(copy)],
                           cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -29,7 +29,7 @@ def artifacts(tmp_path_factory):
 
 def test_the_report_holds_five_tables_and_nine_figures(artifacts):
     report = (artifacts / "report.md").read_text()
-    assert [int(n) for n in re.findall(r"^## Table (\d)", report, re.M)] == [1, 2, 3, 4, 5]
+    assert [int(n) for n in re.findall(r"^### Table (\d)", report, re.M)] == [1, 2, 3, 4, 5]
     figures = re.findall(r"\((figures/figure\d\.png)\)", report)
     assert len(figures) == 9 and all((artifacts / f).stat().st_size > 5000 for f in figures)
     assert all((artifacts / f.replace("png", "pdf")).is_file() for f in figures)
