@@ -128,14 +128,14 @@ cpu)
     controls="bert_seed43 kd_soft"
     side_by_side "01_train.py --name bert_seed43 --seed 43 $train" "02_distill.py --name kd_soft --alpha 0 --beta 1 $half $train"
     side_by_side "03_explain.py --name bert_seed43 --methods shap $explain" "03_explain.py --name kd_soft --methods shap $explain"
-    # other settings of SHAP, and LIME against itself, on 30 sentences
-    again="--methods shap_mask shap_full lime_seeds --of-each 6 $explain"
+    # other settings of SHAP, and LIME against itself, on 15 sentences
+    again="--methods shap_mask shap_full lime_seeds --of-each 3 $explain"
     side_by_side "03_explain.py --name distilbert $again" "03_explain.py --name kd_tinybert $again"
     stage 03_explain.py --name bert $again
   fi
   stage 04_evaluate.py --controls $controls $text
-  # 6 adjectives a polarity, 72 sentences, where the default is 12 and 288; 20 found sentences explained, not 60
-  stage 05_probes.py --adjectives 6 --found 20 --controls $controls $text
+  # 5 adjectives a polarity, 50 sentences, where the default is 12 and 288; 10 found sentences explained, not 60
+  stage 05_probes.py --adjectives 5 --found 10 --controls $controls $text
   ;;
 smoke)
   export OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1  # too small for more threads, and for a compiler to pay
