@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from common import (LABELS, MAKES_MODEL, MODELS, PAIRS, SPLITS, claim, cli, cosine, digest, load_explanations, load_subset, own_class,
+from common import (LABELS, MAKES_MODEL, MODELS, PAIRS, SPLITS, claim, cli, cosine, differences, digest, load_explanations, load_subset, own_class,
                     paired, read_json, read_jsonl, resumable, run, stamp_salt, stop, weights_of, whole, write_json)
 
 PAPER = {  # as printed, by table and row
@@ -999,21 +999,17 @@ def parse_args(argv=None):
 def main():
     args = parse_args()
     artifacts = Path(args.artifacts)
+    contents = {(script, table): read_json(artifacts / "tables" / f"{table}.json", f"{script} --artifacts {artifacts}")
+                for script, names in TABLES.items() for table in names}
     claim(artifacts / "tables" / "06_figures")
-    t, stamps, subset = {}, {}, load_subset(artifacts)
-    sentences = digest([row["text"] for row in subset])
-    for script, names in TABLES.items():
-        for table in names:
-            content = read_json(artifacts / "tables" / f"{table}.json", f"{script} --artifacts {artifacts}")
-            t[table], stamps[script] = content["rows"], content["stamp"]
-            if content["stamp"]["inputs"]["subset"] != sentences:
-                stop(f"{artifacts}/tables/{table}.json is of other sentences than subset.jsonl holds; {script} --artifacts "
-                     f"{artifacts} makes it again")
-            for name in MODELS:
-                if content["stamp"]["inputs"][name] != weights_of(artifacts, name):
-                    stop(f"{artifacts}/tables/{table}.json is of other weights than models/{name} holds; {script} --artifacts "
-                         f"{artifacts} makes it again")
-    stamp = stamps["04_evaluate.py"]
+    t = {table: content["rows"] for (_, table), content in contents.items()}
+    subset = load_subset(artifacts)
+    belongs = {"subset": digest([row["text"] for row in subset]), **{name: weights_of(artifacts, name) for name in MODELS}}
+    for (script, table), content in contents.items():
+        if differ := differences({key: content["stamp"]["inputs"][key] for key in belongs}, belongs):
+            stop(f"{artifacts}/tables/{table}.json is of other weights or sentences than are there ({differ}); {script} --artifacts "
+                 f"{artifacts} makes it again")
+    stamp = contents["04_evaluate.py", "figure1"]["stamp"]
     t["comparisons"] += t["contrast_comparisons"]
     t["timing"] = read_json(artifacts / "timing.json", "04_evaluate.py")
     t["sizes"] = [len(row["tokens"]) for row in load_explanations(artifacts, B, "shap", subset)[0]]

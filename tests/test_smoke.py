@@ -56,7 +56,7 @@ def test_explanations_are_records_that_add_up(artifacts):
 
 def test_a_model_folder_works_in_a_pipeline(artifacts):
     from transformers import pipeline
-    said = pipeline("text-classification", str(artifacts / "models" / "distilbert"), top_k=None)("a superb film")
+    said = pipeline("text-classification", str(artifacts / "models" / "distilbert"), top_k=None)(["a superb film"])[0]
     assert {s["label"] for s in said} == {"very negative", "negative", "neutral", "positive", "very positive"}
 
 
