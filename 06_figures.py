@@ -1006,7 +1006,7 @@ def main():
     subset = load_subset(artifacts)
     belongs = {"subset": digest([row["text"] for row in subset]), **{name: weights_of(artifacts, name) for name in MODELS}}
     for (script, table), content in contents.items():
-        if differ := differences({key: content["stamp"]["inputs"][key] for key in belongs}, belongs):
+        if differ := differences({key: content["stamp"]["inputs"].get(key) for key in belongs}, belongs):
             stop(f"{artifacts}/tables/{table}.json is of other weights or sentences than are there ({differ}); {script} --artifacts "
                  f"{artifacts} makes it again")
     stamp = contents["04_evaluate.py", "figure1"]["stamp"]
