@@ -3,7 +3,7 @@
 #
 #   paper   the paper's models and SST-5, from the Hub; for a T4 (default where CUDA is there)
 #   cpu     a small real BERT and rated movie snippets, from the Python package index; two CPU cores (default elsewhere)
-#   smoke   random models and template sentences; no network, about a minute
+#   smoke   random models and template sentences; no network, about two minutes
 #   test    sets up and runs the tests
 #
 # Settings, as environment variables:
