@@ -879,7 +879,7 @@ def report(t, captions, claims, own_claims, stamp, runs, models):
         markdown(["Stage", "seconds", "peak memory, GB", "finished"], [
             [f"{stage} {name}", f"{seconds:.0f}", memory, finished] for (stage, name), (seconds, memory, finished) in stages.items()]),
         "## 2. The paper’s claims\n",
-        f"{len(claims)} sentences of the paper, each with the rule that judges it, written before the run. A demand is met when the 95% "
+        f"{len(claims)} sentences of the paper, each with the rule that judges it, which stands in 06_figures.py. A demand is met when the 95% "
         "interval of its quantity lies inside the stated range, missed when it lies outside, undecided otherwise; a claim **holds** when "
         "all its demands are met, **does not hold** when one is missed. Signs and orders are judged, not digits; the intervals are not "
         "widened for the number of claims. "
