@@ -198,14 +198,16 @@ def cost(model, tokenizer, texts):
 # Controls: what each number would be if it meant nothing, or as much as it can
 
 def chance_agreement(n, k):
-    """Expected (Jaccard, Overlap) of two random k-sets out of n tokens: their intersection is hypergeometric."""
+    """Expected (Jaccard, Overlap) of two random k-sets out of n tokens: their intersection is hypergeometric. It rises as
+    sentences get shorter (Kamp et al. 2023, arXiv 2310.05619)."""
     k_n = min(n, k)
     p = [comb(k_n, m) * comb(n - k_n, k_n - m) / comb(n, k_n) for m in range(k_n + 1)]
     return (sum(q * m / (2 * k_n - m) for m, q in enumerate(p)) if n else np.nan, sum(q * m / k for m, q in enumerate(p)))
 
 
 def random_removal(model, tokenizer, method, rows, k, cut=remove, draws=5):
-    """Mean drop (n,) and flips (n,) over random rankings of the same units: what removing any k does."""
+    """Mean drop (n,) and flips (n,) over random rankings of the same units: what removing any k does. How fragile a model is
+    moves such numbers more than how good its explanation is (Edin et al. 2025)."""
     def units(row):
         if method != "lime":
             return [[p] for p in range(len(row["tokens"]))]
@@ -227,7 +229,8 @@ def against_random(drop, flip, random_drop, random_flip):
 
 
 def removal_rows(model, tokenizer, rows, embedding_reference):
-    """Table 1 at k = 3 under four meanings of "remove": deletion (the paper's), and replacement by [MASK], by [UNK], and by
+    """Table 1 at k = 3 under four meanings of "remove" (Hase et al. 2021, arXiv 2106.00786: each leaves the training text in a
+    way of its own): deletion (the paper's), and replacement by [MASK], by [UNK], and by
     SHAP's mean embedding (in the [MASK] row while the context embedding_reference is open); beside the margin between the
     two likeliest classes, which says how little it takes to flip."""
     units = [ranked_units("shap", row) for row in rows]
@@ -272,7 +275,8 @@ def of_choices(choices, k):
 
 def drift(ceilings, values):
     """Agreement of BERT with itself retrained (mean over the retrained ones) minus BERT's with a student, paired over
-    sentences: a student has drifted only if the interval lies above 0. None without a retrained BERT."""
+    sentences: a student has drifted only if the interval lies above 0 (seeds alone move explanations: Zafar et al. 2021,
+    arXiv 2106.04631; Madhyastha and Jain 2019, arXiv 1909.10447). None without a retrained BERT."""
     return paired(np.mean(ceilings, 0), values) if ceilings else None
 
 
@@ -294,7 +298,7 @@ def ties(first, second, k, draws=20):
 
 
 def expected_calibration_error(gold, probabilities, bins=10):
-    """ECE = sum over bins of confidence of (n_b / n) |accuracy_b - confidence_b|, ten bins of equal width."""
+    """ECE = sum over bins of confidence of (n_b / n) |accuracy_b - confidence_b|, ten bins of equal width (Guo et al. 2017)."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == gold
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     gap = np.bincount(bin_of, right - confidence, bins)  # n_b (accuracy_b - confidence_b)
@@ -302,7 +306,8 @@ def expected_calibration_error(gold, probabilities, bins=10):
 
 
 def fidelity(teacher, student):
-    """How much of the outputs a student keeps: same class, and KL(p_teacher || p_student) in nats. Probabilities (n, 5)."""
+    """How much of the outputs a student keeps: same class, and KL(p_teacher || p_student) in nats (Stanton et al. 2021, arXiv
+    2106.05945). Probabilities (n, 5)."""
     return {"same_class": summary(teacher.argmax(1) == student.argmax(1)),
             "kl": summary((teacher * np.log(teacher / np.maximum(student, 1e-300))).sum(1))}
 
@@ -327,7 +332,8 @@ def other_setting_pair(first, second, base_jaccard, base_cosine):
 
 
 def lime_noise(first, others):
-    """LIME against itself over seeds: mean Jaccard of the top k words over all pairs of runs, and the surrogate's R^2.
+    """LIME against itself over seeds (its variance: Mardaoui and Garreau 2021, arXiv 2010.12487): mean Jaccard of the top k
+    words over all pairs of runs, and the surrogate's R^2.
     first: rows of the paper's seed; others: rows whose "runs" are the further seeds', of some of the same sentences."""
     runs = [[next(r for r in first if r["id"] == row["id"]), *row["runs"]] for row in others]
     return {**{f"jaccard@{k}": summary([np.mean([jaccard(set(a["words"][:k]), set(b["words"][:k]))
@@ -475,6 +481,7 @@ def main():
 
     # Tables 2 and 3: each model's own class, and the controls' choices of a class
     retrained = [c for c in args.controls if made[c][:2] == made["bert"][:2]]  # BERT but for its seed: what agreement can reach
+    same = {(a, b): np.array([x["predicted"] == y["predicted"] for x, y in zip(shap[a], shap[b])]) for a, b in pairs}
     choices = {(a, b): class_choices(shap[a], shap[b], shap["bert"]) for a, b in pairs}
 
     def drift_of(measure, pair):
@@ -492,6 +499,8 @@ def main():
                            **agreement(*zip(*top[pair]["own"]), sizes, k), "drift": drift_of("jaccard", pair),
                            **{f"jaccard_{what}": summary([jaccard(a, b) for a, b in top[pair][what]])
                               for what in ("common_class", "polarity")},
+                           "jaccard_same_prediction": summary(measures["jaccard"][pair][same[pair]]),
+                           "jaccard_other_prediction": summary(measures["jaccard"][pair][~same[pair]]),
                            "tied": summary(tied), "jaccard_over_ties": summary(over_ties)})
         for name in MODELS:  # SHAP and LIME of one model, on words
             words = [word_attributions(e) for e in shap[name]]
@@ -504,7 +513,6 @@ def main():
     cosines = {pair: {what: np.array([cosine(x, y) for x, y in phis]) for what, phis in choices[pair].items()} for pair in pairs}
     measures["cosine"] = {pair: cosines[pair]["own"] for pair in pairs}
     measures["cosine_polarity"] = {pair: cosines[pair]["polarity"] for pair in pairs}
-    same = {(a, b): np.array([x["predicted"] == y["predicted"] for x, y in zip(shap[a], shap[b])]) for a, b in pairs}
     write("table3", [{
         "pair": list(pair), "cosine": summary(c["own"]), "cosine_common_class": summary(c["common_class"]),
         "cosine_polarity": summary(c["polarity"]), "same_prediction": summary(same[pair]),

@@ -369,7 +369,8 @@ def table2(t):
     ) + view(rows, {
         "Pair": pair_of, "k": lambda r: r["k"], "Jaccard": cell("jaccard"), "chance": mean("jaccard_by_chance"),
         "over chance": cell("jaccard_corrected"), "one class for both": cell("jaccard_common_class"),
-        "polarity": cell("jaccard_polarity"), "tied at k": mean("tied", 2), "mean over ties": mean("jaccard_over_ties")}) + (
+        "polarity": cell("jaccard_polarity"), "same prediction": cell("jaccard_same_prediction"),
+        "other prediction": cell("jaccard_other_prediction"), "tied at k": mean("tied", 2), "mean over ties": mean("jaccard_over_ties")}) + (
         "\nSHAP against LIME within each model, on words (3.7 (2), pair 4; the paper gives no numbers):\n\n") + view(within, {
             "Model": lambda r: model_label(r["pair"][0]), "k": lambda r: r["k"], "Jaccard": cell("jaccard"),
             "chance": mean("jaccard_by_chance"), "over chance": cell("jaccard_corrected")})
@@ -859,6 +860,7 @@ def report(t, captions, claims, own_claims, stamp, runs, models):
         stages[r["stage"], r["name"] or ""] = seconds + r["seconds"], max(memory, r["peak_memory_gb"]), r["finished"]
     accuracy = {r["model"]: r["accuracy"]["mean"] for r in t["figure4"]}
     n, n_test = t["table3"][0]["cosine"]["n"], t["figure4"][0]["accuracy"]["n"]
+    text = next((r["data"] for r in reversed(runs) if r.get("data")), "")
     shown = {v: sum(c["verdict"] == v for c in claims) for v in (HOLDS, FAILS, OPEN, UNTESTED)}
 
     def figure(i):
@@ -874,8 +876,8 @@ def report(t, captions, claims, own_claims, stamp, runs, models):
         "## 1. What was run\n",
         view(models, {"Model": model_of, "start": lambda r: r["start"], "objective": lambda r: r["objective"], "seed": lambda r: r["seed"],
                       "best epoch": lambda r: r["epochs"], "weights": lambda r: r["weights"][:12]}),
-        f"\nText {stamp['inputs']['text'][:12]}, subset {stamp['inputs']['subset'][:12]} ({n} sentences). Commit {stamp['commit']}, device "
-        f"{stamp['device']}, {', '.join(f'{k} {v}' for k, v in stamp['versions'].items())}; {runs[-1]['machine'] if runs else ''}.\n",
+        f"\nText {text} ({stamp['inputs']['text'][:12]}), subset {stamp['inputs']['subset'][:12]} ({n} sentences). Commit "
+        f"{stamp['commit']}, device {stamp['device']}, {', '.join(f'{k} {v}' for k, v in stamp['versions'].items())}; {runs[-1]['machine'] if runs else ''}.\n",
         markdown(["Stage", "seconds", "peak memory, GB", "finished"], [
             [f"{stage} {name}", f"{seconds:.0f}", memory, finished] for (stage, name), (seconds, memory, finished) in stages.items()]),
         "## 2. The paper’s claims\n",

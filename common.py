@@ -268,11 +268,11 @@ def predict_proba(model, tokenizer, inputs, precision="fp32", token_budget=None)
     """Class probabilities, float64 (n, 5). THE one way any script asks a model anything.
 
     inputs: texts, or tuples of token ids without [CLS] and [SEP] (so that removing a token removes just that token).
-    What is asked twice is run once; inputs of like length share a batch of at most token_budget tokens (4,096 on a CPU,
+    What is asked twice is run once; inputs of like length share a batch of at most token_budget tokens (512 on a CPU,
     16,384 on a GPU). Where a batch does not fit into a GPU's memory, the model's budget is halved from there on.
     """
     if token_budget or not hasattr(model, "token_budget"):
-        model.token_budget = token_budget or (16384 if model.device.type == "cuda" else 4096)
+        model.token_budget = token_budget or (16384 if model.device.type == "cuda" else 512)
     distinct = list(dict.fromkeys(inputs))
     texts = [x for x in distinct if isinstance(x, str)]
     ids = dict(zip(texts, encode(tokenizer, texts))) if texts else {}
@@ -798,7 +798,7 @@ def run(main):
             raise
         stop(f"{reason}. What is finished is kept, the same command goes on from there")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    record = {"stage": Path(sys.argv[0]).stem, "name": getattr(args, "name", None), "argv": sys.argv[1:],
+    record = {"stage": Path(sys.argv[0]).stem, "name": getattr(args, "name", None), "data": getattr(args, "data", None), "argv": sys.argv[1:],
               "seconds": round(time.time() - started, 1), "peak_memory_gb": round(peak / 1e9, 2),
               "finished": time.strftime("%Y-%m-%d %H:%M:%S"), "machine": machine()}
     if torch.cuda.is_initialized():

@@ -10,7 +10,7 @@
 #   DATA=DIR        other text: a folder with train, validation (or dev) and test .jsonl of text and label
 #   ARTIFACTS=DIR   where everything is written (default: artifacts for paper; artifacts-cpu, artifacts-smoke)
 #   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: local folders in place of the Hub's models (Kaggle with the internet off)
-#   CONTROLS=0      leaves out the control models and explanations, about half of the time of paper, a third of cpu
+#   CONTROLS=0      leaves out the control models and explanations, about half of the time of paper, a quarter of cpu
 #   TORCH_INDEX=URL an index with CPU builds of torch, for setting up a machine without a GPU
 # Every stage skips what is finished, so after an interruption the same command goes on.
 set -euo pipefail
@@ -37,6 +37,10 @@ for line in filter(None, wanted):
 PY
 }
 
+preset=${1:-}
+[ -z "$preset" ] || echo "preset $preset (asked for)"
+[[ ${DATA:-} != *" "* ]] || { echo "error: DATA=$DATA: a path with a space does not work here, a link to it does" >&2; exit 2; }
+
 python=python3
 lacking=$(missing $python) || exit 2
 if [ -n "$lacking" ] && [ -d /kaggle ]; then
@@ -55,10 +59,10 @@ fi
 # --- The preset ------------------------------------------------------------------------------------------------------------
 
 gpus=$($python -c 'import torch; print(torch.cuda.device_count())')
-if [ $# -gt 0 ]; then preset=$1; why="asked for"
-elif [ "$gpus" != 0 ]; then preset=paper; why="CUDA is there"
-else preset=cpu; why="no CUDA here"; fi
-echo "preset $preset ($why), $($python --version)"
+if [ -z "$preset" ]; then
+  [ "$gpus" = 0 ] && preset=cpu why="no CUDA here" || preset=paper why="CUDA is there"
+  echo "preset $preset ($why)"
+fi
 
 export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back to the kernel after every tensor; 10 to 20% on a CPU
@@ -74,11 +78,11 @@ stage() {
   $launch "$@" --artifacts "$out"
 }
 
-side_by_side() {  # two stages at once, half the cores each: small models leave a core idle otherwise
+side_by_side() {  # two functions at once, half the cores each: explaining alone leaves a core idle a seventh of the time
   local status=0
   export OMP_NUM_THREADS=$(( ($(getconf _NPROCESSORS_ONLN) + 1) / 2 ))
-  stage $1 & local first=$!
-  stage $2 || status=$?
+  $1 & local first=$!
+  $2 || status=$?
   wait $first || status=$?
   unset OMP_NUM_THREADS
   return $status
@@ -120,19 +124,22 @@ cpu)
   half="--keep-layers 0 2 4"
   # 500 LIME samples where the paper has 5,000
   explain="--lime-samples 500 --lime-precision $fast $text"
-  side_by_side "01_train.py --name bert $train" "01_train.py --name distilbert $half $train"
+  # other settings of SHAP, and LIME against itself, on 15 sentences
+  again="--methods shap_mask shap_full lime_seeds --of-each 3 $explain"
+  [ "${CONTROLS:-1}" = 0 ] || controls=bert_seed43
+  stage 01_train.py --name bert $train
+  stage 01_train.py --name distilbert $half $train
   stage 02_distill.py $half $train
-  side_by_side "03_explain.py --name bert $explain" "03_explain.py --name distilbert $explain"
-  stage 03_explain.py --name kd_tinybert $explain
-  if [ "${CONTROLS:-1}" != 0 ]; then
-    controls="bert_seed43 kd_soft"
-    side_by_side "01_train.py --name bert_seed43 --seed 43 $train" "02_distill.py --name kd_soft --alpha 0 --beta 1 $half $train"
-    side_by_side "03_explain.py --name bert_seed43 --methods shap $explain" "03_explain.py --name kd_soft --methods shap $explain"
-    # other settings of SHAP, and LIME against itself, on 15 sentences
-    again="--methods shap_mask shap_full lime_seeds --of-each 3 $explain"
-    side_by_side "03_explain.py --name distilbert $again" "03_explain.py --name kd_tinybert $again"
-    stage 03_explain.py --name bert $again
-  fi
+  for name in $controls; do stage 01_train.py --name $name --seed 43 $train; done
+  teachers() {
+    stage 03_explain.py --name bert $explain || return
+    for name in $controls; do stage 03_explain.py --name $name --methods shap $explain || return; done
+  }
+  students() {
+    for name in distilbert kd_tinybert; do stage 03_explain.py --name $name $explain || return; done
+    for name in ${controls:+bert distilbert kd_tinybert}; do stage 03_explain.py --name $name $again || return; done
+  }
+  side_by_side teachers students  # about equally long: the students have half the layers
   stage 04_evaluate.py --controls $controls $text
   # 5 adjectives a polarity, 50 sentences, where the default is 12 and 288; 10 found sentences explained, not 60
   stage 05_probes.py --adjectives 5 --found 10 --controls $controls $text

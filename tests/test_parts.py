@@ -287,7 +287,7 @@ def commands_of_run_all(preset, controls="1"):
     source = (ROOT / "run_all.sh").read_text()
     case = source[source.index("case $preset in"):]
     head = (f"preset={preset}; out=x; controls=; python=:; stage() {{ printf '%s\\n' \"$*\"; }}; "
-            "side_by_side() { stage $1; stage $2; }\n")
+            "side_by_side() { $1; $2; }\n")
     return subprocess.run(["bash", "-c", head + case], capture_output=True, text=True, check=True, cwd=ROOT,
                           env=os.environ | {"CONTROLS": controls}).stdout.splitlines()
 
@@ -304,7 +304,7 @@ def test_every_command_parses(scripts):
     paper, cpu, smoke = (commands_of_run_all(p) for p in ("paper", "cpu", "smoke"))
     own = ["01", "01", "02", "03", "03", "03", "04", "05"]  # the paper's part; 06 and "the report" follow
     assert [c[:2] for c in commands_of_run_all("paper", controls="0")] == [*own, "06", "th"]
-    assert len(paper) == 10 + 4 + 4 + 6 and len(cpu) == 10 + 2 + 2 + 3 and len(smoke) == 10 + 2 + 2
+    assert len(paper) == 10 + 4 + 4 + 6 and len(cpu) == 10 + 1 + 1 + 3 and len(smoke) == 10 + 2 + 2
     for command in [*paper, *cpu, *smoke, *commands_of_readme(), *commands_of_docstrings(scripts)]:
         script, *argv = shlex.split(command)
         if script != "the":
