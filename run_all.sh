@@ -38,7 +38,11 @@ PY
 }
 
 preset=${1:-}
-[ -z "$preset" ] || echo "preset $preset (asked for)"
+case $preset in
+  "") ;;
+  paper|cpu|smoke|test) echo "preset $preset (asked for)" ;;
+  *) echo "error: no preset '$preset'; it is one of paper, cpu, smoke, test" >&2; exit 2 ;;
+esac
 [[ ${DATA:-} != *" "* ]] || { echo "error: DATA=$DATA: a path with a space does not work here, a link to it does" >&2; exit 2; }
 
 python=python3
@@ -166,10 +170,6 @@ smoke)
   ;;
 test)
   exec $python -m pytest -q tests
-  ;;
-*)
-  echo "error: no preset '$preset'; it is one of paper, cpu, smoke, test" >&2
-  exit 2
   ;;
 esac
 stage 06_figures.py

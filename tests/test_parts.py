@@ -285,7 +285,7 @@ def test_too_few_of_a_class(capsys):
 
 def commands_of_run_all(preset, controls="1"):
     source = (ROOT / "run_all.sh").read_text()
-    case = source[source.index("case $preset in"):]
+    case = source[source.rindex("case $preset in"):]
     head = (f"preset={preset}; out=x; controls=; python=:; stage() {{ printf '%s\\n' \"$*\"; }}; "
             "side_by_side() { $1; $2; }\n")
     return subprocess.run(["bash", "-c", head + case], capture_output=True, text=True, check=True, cwd=ROOT,
