@@ -958,7 +958,7 @@ def article(anchor, heading, shap, lime):
         blocks.append(f"<div><h4>{model_label(name)}: {LABELS[row['predicted']]}{right} "
                       f"<small>{' '.join(f'{p:.2f}' for p in row['probabilities'])}</small></h4>"
                       + "".join(f"<p><span class=how>{how}</span>{html}</p>" for how, html in lines) + "</div>")
-    name = escape(anchor)
+    name = escape("-".join(anchor.replace(",", "").split()))
     return (f'<article id="{name}"><h3><a href="#{name}">{name}</a> {heading}</h3>'
             f'<div class=models>{"".join(blocks)}</div></article>')
 
@@ -983,7 +983,10 @@ def explanations_page(artifacts, subset):
         sections.setdefault(bucket, []).append((np.nan_to_num(angles[K]), html))
     ordered = [(f"right: {bucket} ({len(rows)})", [html for _, html in sorted(rows)])
                for bucket, rows in sorted(sections.items(), key=lambda item: -len(item[1]))]
-    made = [article(i, "", {m: probes[m][i] for m in MODELS}, {}) for i in probes[B] if all(i in probes[m] for m in MODELS)]
+    words, effects = ("negative", "neutral", "positive"), {"turns": "turns it", "restores": "restores it", "nothing": "leaves it"}
+    made = [article(i, f"adjective: {words[row['polarity']]}; the negation {effects[row['effect']]}" if "effect" in row else
+                    f"second clause: {words[row['polarity']]}" if "polarity" in row else f"gold: {LABELS[row['label']]}",
+                    {m: probes[m][i] for m in MODELS}, {}) for i, row in probes[B].items() if all(i in probes[m] for m in MODELS)]
     ordered.append((f"probes ({len(made)})", made))
     links = "".join(f'<a href="#s{i}">{title}</a>' for i, (title, _) in enumerate(ordered))
     body = "".join(f"<h2 id=s{i}>{title}</h2>{''.join(html)}" for i, (title, html) in enumerate(ordered))

@@ -1,15 +1,19 @@
-"""How fast the explanations are, on one model and ten sentences. A benchmark, run by hand; not a test.
+"""How fast the explanations and the training are, on the trained BERT of a run and sentences of its text. A benchmark, run by
+hand on a quiet machine; not a test.
 
-    python tests/bench_explain.py --artifacts artifacts-cpu --data standins/cpu/text
-
-In one run, in turn, the median of several rounds, of LIME (5,000 samples) and SHAP (500 evaluations) on
-(a) what people write, transformers.pipeline(..., top_k=None); (b) a careful plain loop: batches of 64 in the order given,
-fp32; (c) ours, common.predict_proba. (b) and (c) must give the same attributions.
+    python tests/bench_explain.py               LIME (5,000 samples) and SHAP (500 evaluations), in turn, median of the rounds, of
+                                                (a) what people write, transformers.pipeline(..., top_k=None),
+                                                (b) a careful plain loop: batches of 64 in the order given, fp32,
+                                                (c) ours, common.predict_proba, which must give (b)'s attributions
+    python tests/bench_explain.py --growth      time and memory of SHAP for 10, 50 and 150 sentences
+    python tests/bench_explain.py --training    an epoch with batches of like length, and without
+    python tests/bench_explain.py --precision bf16   what bf16 (or fp16) in place of fp32 changes in the explanations
 """
 import argparse
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -80,13 +84,73 @@ def against_full_batch(model, tokenizer, texts):
 
 def padding(model, function):
     """Share of padding among the tokens that the model is given while the function runs."""
-    masks, forward = [], model.forward
-    model.forward = lambda **batch: masks.append(batch["attention_mask"].float().mean().item()) or sizes.append(
-        batch["attention_mask"].numel()) or forward(**batch)
-    sizes = []
+    given, forward = [], model.forward
+
+    def counted(input_ids, attention_mask):
+        given.append((attention_mask.sum().item(), attention_mask.numel()))
+        return forward(input_ids=input_ids, attention_mask=attention_mask)
+
+    model.forward = counted
     function()
     model.forward = forward
-    return 1 - np.average(masks, weights=sizes)
+    tokens, cells = np.sum(given, 0)
+    return 1 - tokens / cells
+
+
+def products(function):
+    """Share of matrix products in a function's time on the CPU."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        function()
+    ops = {op.key: op.self_cpu_time_total for op in profile.key_averages()}
+    return sum(ops.get(f"aten::{op}", 0) for op in ("addmm", "mm", "bmm", "baddbmm")) / sum(ops.values())
+
+
+def growth(model, tokenizer, test):
+    for n in (10, 50, 150):
+        texts = [row["text"] for row in common.balanced_subset(test, n // 5, common.SEED)]
+        seconds, _ = timed(lambda texts=texts: [common.explain_shap(model, tokenizer, t, 100) for t in texts])
+        tokens = sum(len(common.token_ids(tokenizer, t)) for t in texts)
+        print(f"SHAP, 100 evaluations, {n} sentences of {tokens / n:.1f} tokens: {seconds:.0f} s, {seconds / n:.2f} s each, peak "
+              f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB", flush=True)
+
+
+def training(checkpoint, splits):
+    seconds = {}
+    for grouped in (True, False):
+        with tempfile.TemporaryDirectory() as artifacts:
+            args = argparse.Namespace(artifacts=artifacts, name="bert", seed=common.SEED, epochs=1, patience=1, learning_rate=5e-5, batch_size=32,
+                                      precision="fp32", group_by_length=grouped, max_steps=None, overwrite=True)
+            model, tokenizer = common.load_encoder(checkpoint, common.SEED)
+            log = common.fit(model, tokenizer, splits, lambda logits, labels, ids: torch.nn.functional.cross_entropy(logits, labels), args,
+                             {"arguments": {}, "inputs": {}})
+        seconds[grouped] = log[0]["seconds"]
+    print(f"an epoch: {seconds[True]:.0f} s with batches of like length, {seconds[False]:.0f} s without: {seconds[False] / seconds[True]:.2f} times")
+
+
+def harm(model, tokenizer, texts, precision, samples):
+    """What a precision changes against fp32: the ten largest, the largest difference, and the confidence drop at k = 3."""
+    exact = common.predict_proba
+    for method in ("SHAP", "LIME"):
+        kept, apart, drops = [], [], []
+        for text in texts:
+            p = exact(model, tokenizer, [text])[0]
+            label, ids, phi = int(p.argmax()), common.token_ids(tokenizer, text), []
+            for way in ("fp32", precision):
+                common.predict_proba = lambda m, t, inputs, given="fp32", token_budget=None, way=way: exact(m, t, inputs, way, token_budget)
+                if method == "SHAP":
+                    phi.append(dict(enumerate(common.explain_shap(model, tokenizer, text)["attributions"][:, label])))
+                else:
+                    e = common.explain_lime(model, tokenizer, text, label, samples)
+                    phi.append(dict(zip(e["words"], e["attributions"])))
+            common.predict_proba = exact
+            tops = [sorted(x, key=lambda i, x=x: -abs(x[i]))[:10] for x in phi]
+            kept.append(len(set(tops[0]) & set(tops[1])) / len(tops[0]))
+            apart.append(max(abs(phi[0][i] - phi[1].get(i, 0)) for i in phi[0]))
+            if method == "SHAP":
+                drops.append([p[label] - exact(model, tokenizer, [common.remove(ids, top[:3])])[0][label] for top in tops])
+        print(f"{method} at {precision}: {np.mean(kept):.1%} of the ten largest stay, {np.mean(np.array(kept) == 1):.0%} of sentences keep all; "
+              f"largest difference of an attribution {max(apart):.1e}, median of a sentence's largest {np.median(apart):.1e}"
+              + (f"; ConfDrop@3 {np.mean(drops, 0)[0]:.4f} at fp32, {np.mean(drops, 0)[1]:.4f}" if drops else ""), flush=True)
 
 
 def main():
@@ -96,61 +160,59 @@ def main():
     parser.add_argument("--sentences", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lime-samples", type=int, default=5000)
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="of LIME in (c), the preset's choice")
-    parser.add_argument("--growth", action="store_true", help="instead: time and memory for 10, 50 and 150 sentences")
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--training", metavar="DIR", help="the encoder to start from, such as standins/cpu/encoder")
+    parser.add_argument("--precision", choices=("bf16", "fp16"))
     args = parser.parse_args()
+    splits = common.load_splits(args.data)
+    print(f"{common.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}", flush=True)
+    if args.training:
+        return training(args.training, splits)
     folder = common.model_folder(args.artifacts, "bert")
     model, tokenizer = common.load_classifier(args.artifacts, "bert", common.pick_device("cpu"))
-    test = common.load_splits(args.data)["test"]
-    print(f"{common.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}")
-
-    def ours(texts, precision="fp32"):
-        return common.predict_proba(model, tokenizer, [str(t) for t in texts], precision)
-
     if args.growth:
-        for n in (10, 50, 150):
-            texts = [row["text"] for row in common.balanced_subset(test, n // 5, common.SEED)]
-            seconds, _ = timed(lambda texts=texts: [common.explain_shap(model, tokenizer, t) for t in texts])
-            print(f"SHAP, {n} sentences: {seconds:.0f} s, {seconds / n:.2f} s each, peak "
-                  f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB", flush=True)
-        return
+        return growth(model, tokenizer, splits["test"])
+    texts = [row["text"] for row in common.balanced_subset(splits["test"], max(1, args.sentences // 5), common.SEED)]
+    if args.precision:
+        return harm(model, tokenizer, texts, args.precision, args.lime_samples)
 
-    texts = [row["text"] for row in common.balanced_subset(test, max(1, args.sentences // 5), common.SEED)]
+    def ours(texts):
+        return common.predict_proba(model, tokenizer, [str(t) for t in texts])
+
     labels = [int(p.argmax()) for p in ours(texts)]
-    a, b = people_write(folder), plain_loop(model, tokenizer)
-    asked = {"LIME": [], "SHAP": []}  # what the explainers ask for
-    ways = {("LIME", "a"): lambda t, y: lime_of(a, t, y, args.lime_samples), ("LIME", "b"): lambda t, y: lime_of(b, t, y, args.lime_samples),
+    a, b, asked = people_write(folder), plain_loop(model, tokenizer), {"LIME": [], "SHAP": []}  # asked: what the explainers ask for
+
+    def recorded(f, method):
+        return lambda strings: (asked[method].extend(str(t) for t in strings), f(strings))[1]
+
+    ways = {("LIME", "a"): lambda t, y: lime_of(a, t, y, args.lime_samples // 10), ("SHAP", "a"): lambda t, y: shap_of(a, tokenizer, t),
+            ("LIME", "b"): lambda t, y: lime_of(recorded(b, "LIME"), t, y, args.lime_samples),
+            ("SHAP", "b"): lambda t, y: shap_of(recorded(b, "SHAP"), tokenizer, t),
             ("LIME", "c"): lambda t, y: lime_of(ours, t, y, args.lime_samples),
-            ("SHAP", "a"): lambda t, y: shap_of(a, tokenizer, t), ("SHAP", "b"): lambda t, y: shap_of(b, tokenizer, t),
             ("SHAP", "c"): lambda t, y: (e := common.explain_shap(model, tokenizer, t)) and np.concatenate(
                 [e["special_attributions"][:1], e["attributions"], e["special_attributions"][1:]])}
-    if args.precision != "fp32":
-        ways["LIME", f"c, {args.precision}"] = lambda t, y: lime_of(lambda x: ours(x, args.precision), t, y, args.lime_samples)
     seconds, results = {way: [] for way in ways}, {}
-    for _ in range(args.rounds):
+    for round_ in range(args.rounds):
         for way, explain in ways.items():
-            if way[1] == "a" and seconds[way]:
+            if way[1] == "a" and round_:
                 continue  # once is enough of the slow one
+            for strings in asked.values() if way == ("LIME", "b") else ():
+                strings.clear()
             taken, results[way] = timed(lambda explain=explain: [explain(t, y) for t, y in zip(texts, labels)])
-            seconds[way].append(taken)
-            print(f"{way[0]} ({way[1]}): {taken:.1f} s", flush=True)
+            seconds[way].append(taken * (10 if way == ("LIME", "a") else 1))  # one string after the other: a tenth of the samples
+            print(f"{way[0]} ({way[1]}): {seconds[way][-1]:.1f} s", flush=True)
     median = {way: statistics.median(taken) for way, taken in seconds.items()}
 
-    for method, run in (("LIME", lambda f, t, y: lime_of(f, t, y, args.lime_samples)), ("SHAP", lambda f, t, y: shap_of(f, tokenizer, t))):
-        for text, label in zip(texts, labels):
-            strings = []
-            run(lambda x, strings=strings: (strings.extend(str(t) for t in x), b(x))[1], text, label)
-            asked[method].append(strings)
     for method in ("LIME", "SHAP"):
         apart = max(abs(x[k] - y[k]) for x, y in zip(results[method, "b"], results[method, "c"]) for k in x) if method == "LIME" else max(
             np.abs(x - y).max() for x, y in zip(results[method, "b"], results[method, "c"]))
         print(f"{method}: ours {median[method, 'b'] / median[method, 'c']:.2f} times as fast as (b), "
               f"{median[method, 'a'] / median[method, 'c']:.2f} as (a); largest difference of an attribution from (b) {apart:.1e}; "
-              f"distinct {sum(len(set(s)) for s in asked[method])} of {sum(map(len, asked[method]))} asked")
-    for way in [w for w in ways if "," in w[1]]:
-        print(f"LIME at {args.precision}: {median['LIME', 'a'] / median[way]:.2f} times as fast as (a)")
-    print(f"padding of LIME's strings: (b) {padding(model, lambda: b(asked['LIME'][0])):.0%}, ours {padding(model, lambda: ours(asked['LIME'][0])):.0%}")
-    rate, full = against_full_batch(model, tokenizer, [t for s in asked["LIME"] for t in s])
+              f"distinct {len(set(asked[method]))} of {len(asked[method])} asked")
+    strings = asked["LIME"][:2 * args.lime_samples]  # of two sentences
+    print(f"padding of LIME's strings: (b) {padding(model, lambda: b(strings)):.0%}, ours {padding(model, lambda: ours(strings)):.0%}; "
+          f"matrix products take {products(lambda: ours(strings)):.0%} of our time")
+    rate, full = against_full_batch(model, tokenizer, strings)
     print(f"tokens a second on LIME's strings {rate:,.0f}, on one full batch {full:,.0f}: {rate / full:.2f}")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
