@@ -135,15 +135,16 @@ cpu)
   stage 01_train.py --name distilbert $half $train
   stage 02_distill.py $half $train
   for name in $controls; do stage 01_train.py --name $name --seed 43 $train; done
-  teachers() {
+  one_half() {
     stage 03_explain.py --name bert $explain || return
     for name in $controls; do stage 03_explain.py --name $name --methods shap $explain || return; done
+    for name in ${controls:+kd_tinybert}; do stage 03_explain.py --name $name $again || return; done
   }
-  students() {
+  other_half() {
     for name in distilbert kd_tinybert; do stage 03_explain.py --name $name $explain || return; done
-    for name in ${controls:+bert distilbert kd_tinybert}; do stage 03_explain.py --name $name $again || return; done
+    for name in ${controls:+bert distilbert}; do stage 03_explain.py --name $name $again || return; done
   }
-  side_by_side teachers students  # about equally long: the students have half the layers
+  side_by_side one_half other_half  # about equally long: the students have half the layers
   stage 04_evaluate.py --controls $controls $text
   # 5 adjectives a polarity, 50 sentences, where the default is 12 and 288; 10 found sentences explained, not 60
   stage 05_probes.py --adjectives 5 --found 10 --controls $controls $text
