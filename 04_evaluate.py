@@ -319,7 +319,7 @@ def other_setting(model, tokenizer, rows, base):
         removal(model, tokenizer, r, [ranked_units("shap", row) for row in r], KS[0]) for r in (rows, base))
     kept = [jaccard(set(top_k(own_class(a), KS[-1])), set(top_k(own_class(b), KS[-1]))) for a, b in zip(rows, base)]
     return {"confidence_drop": summary(drop), "flip_rate": summary(flip), "drop_change": paired(drop, base_drop),
-            "flip_change": paired(flip, base_flip), "top10_kept": summary(kept)}
+            "flip_change": paired_rates(flip, base_flip), "top10_kept": summary(kept)}
 
 
 def other_setting_pair(first, second, base_jaccard, base_cosine):
