@@ -10,7 +10,7 @@
 #   DATA=DIR        other text: a folder with train, validation (or dev) and test .jsonl of text and label
 #   ARTIFACTS=DIR   where everything is written (default: artifacts for paper; artifacts-cpu, artifacts-smoke)
 #   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: local folders in place of the Hub's models (Kaggle with the internet off)
-#   CONTROLS=0      leaves out the control models and explanations, about half of the time of paper, a quarter of cpu
+#   CONTROLS=0      leaves out the control models and explanations, about half of the time of paper, a third of cpu
 #   TORCH_INDEX=URL an index with CPU builds of torch, for setting up a machine without a GPU
 # Every stage skips what is finished, so after an interruption the same command goes on.
 set -euo pipefail
