@@ -210,7 +210,7 @@ def main():
         print(f"{method}: ours {median[method, 'b'] / median[method, 'c']:.2f} times as fast as (b), "
               f"{median[method, 'a'] / median[method, 'c']:.2f} as (a); largest difference of an attribution from (b) {apart:.1e}; "
               f"distinct {len(set(asked[method]))} of {len(asked[method])} asked")
-    strings = asked["LIME"][:2 * args.lime_samples]  # of two sentences
+    strings = asked["LIME"][:args.lime_samples]  # of the first sentence
     print(f"padding of LIME's strings: (b) {padding(model, lambda: b(strings)):.0%}, ours {padding(model, lambda: ours(strings)):.0%}; "
           f"matrix products take {products(lambda: ours(strings)):.0%} of our time")
     rate, full = against_full_batch(model, tokenizer, strings)
