@@ -140,6 +140,15 @@ def test_four_meanings_of_remove(scripts, tiny):
     assert torch.equal(model.get_input_embeddings().weight[tokenizer.mask_token_id], mask)
 
 
+def test_another_setting_that_changes_nothing(scripts, tiny):
+    model, tokenizer = tiny
+    text = "a wonderful film, but the ending is a bore"
+    row = {"text": text, "predicted": 0, "probabilities": [0.5, 0.2, 0.1, 0.1, 0.1], **common.explain_shap(model, tokenizer, text, 60)}
+    got = scripts["04"].other_setting(model, tokenizer, [row] * 12, [row] * 12)
+    assert got["top10_kept"]["mean"] == 1 and got["drop_change"]["mean"] == 0
+    assert got["flip_change"]["mean"] == 0 and got["flip_change"]["low"] < 0 < got["flip_change"]["high"]  # 12 sentences cannot say none
+
+
 # --- Outputs -------------------------------------------------------------------------------------------------------------------
 
 def test_calibration_by_hand(scripts):
