@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import (LABELS, PER_CLASS, add_shap_flags, balanced_subset, check_rows, cli, digest, explain_lime, explain_rows,
+from common import (LABELS, PER_CLASS, SHAP_TOGETHER, add_shap_flags, balanced_subset, check_rows, cli, digest, explain_lime, explain_rows,
                     explain_shap, load_classifier, load_splits, load_subset, make_stamp, model_folder, model_name, pick_device,
                     positive, predict_proba, read_jsonl, run, shap_reference, stop, weights_of, write_jsonl)
 
@@ -87,8 +87,8 @@ def main():
         settings = argparse.Namespace(**vars(args) | METHODS[method][1])
         path = Path(args.artifacts) / "explanations" / f"{args.name}.{method}.jsonl"
 
-        def shap(row, settings=settings):  # all five classes' attributions are kept
-            return explain_shap(model, tokenizer, row["text"], settings.max_evals, args.seed)
+        def shap(rows, settings=settings):  # all five classes' attributions are kept
+            return explain_shap(model, tokenizer, [row["text"] for row in rows], settings.max_evals, args.seed)
 
         def lime(row, seed=args.seed):  # the model's own class (A13: LIME's default would be class 1 for every sentence)
             return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples, args.lime_features, seed,
@@ -97,15 +97,15 @@ def main():
         if method.startswith("shap"):
             with shap_reference(model, tokenizer, splits["train"], settings) as background:
                 stamp = make_stamp(settings, device, of_neither + of_lime, **explained, background=background)
-                done = explain_rows(path, rows, shap, stamp, args.overwrite, f"{args.name}, {method}")
+                done = explain_rows(path, rows, shap, stamp, args.overwrite, f"{args.name}, {method}", SHAP_TOGETHER)
             show("SHAP", done[0], done[0]["tokens"], np.array(done[0]["attributions"])[:, done[0]["predicted"]])
         else:
             stamp = make_stamp(settings, device, of_neither + of_shap, **explained)
             if method == "lime_seeds":
-                done = explain_rows(path, rows, lambda row: {"runs": [lime(row, args.seed + i) for i in (1, 2, 3, 4)]},
+                done = explain_rows(path, rows, lambda rows: [{"runs": [lime(row, args.seed + i) for i in (1, 2, 3, 4)]} for row in rows],
                                     stamp, args.overwrite, f"{args.name}, {method}")
             else:
-                done = explain_rows(path, rows, lime, stamp, args.overwrite, f"{args.name}, {method}")
+                done = explain_rows(path, rows, lambda rows: [lime(row) for row in rows], stamp, args.overwrite, f"{args.name}, {method}")
                 show("LIME", done[0], done[0]["words"], done[0]["attributions"])
     return args
 

@@ -82,10 +82,9 @@ def removal(model, tokenizer, rows, units, k, cut=remove):
 
     units: for each row its ranked units. Returns drop (n,), flip (n,) and how many sentences were left empty.
     """
-    full = [token_ids(tokenizer, row["text"]) for row in rows]
-    left = [cut(ids, [p for unit in ranked[:k] for p in unit]) for ids, ranked in zip(full, units)]
-    before, after = predict_proba(model, tokenizer, full), predict_proba(model, tokenizer, left)
-    predicted, at = before.argmax(1), np.arange(len(full))
+    left = [cut(token_ids(tokenizer, row["text"]), [p for unit in ranked[:k] for p in unit]) for row, ranked in zip(rows, units)]
+    before, predicted, at = np.array([row["probabilities"] for row in rows]), [row["predicted"] for row in rows], np.arange(len(rows))
+    after = predict_proba(model, tokenizer, left)
     return before[at, predicted] - after[at, predicted], after.argmax(1) != predicted, sum(not ids for ids in left)
 
 

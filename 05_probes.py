@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from common import (MODELS, PAIRS, SEED, add_shap_flags, claim, cli, compare, cosine, differences, digest, explain_rows,
+from common import (MODELS, PAIRS, SEED, SHAP_TOGETHER, add_shap_flags, claim, cli, compare, cosine, differences, digest, explain_rows,
                     explain_shap, holm, load_classifier, load_explanations, load_splits, load_subset, make_stamp, model_name, own_class, paired,
                     paired_rates, pick_device, positive, predict_proba, rank_of, read_json, run, sd_ratio, shap_reference, stop,
                     summary, token_ids, top_k, weights_of, write_json, write_jsonl)
@@ -454,8 +454,8 @@ def main():
                                background=background, probes=digest(texts))
             made = {row["id"]: row for row in [*shap[name], *explain_rows(
                 artifacts / "probes" / f"{name}.shap.jsonl", asked,
-                lambda row, of=(model, tokenizer): explain_shap(*of, row["text"], args.max_evals, args.seed),
-                stamp, args.overwrite, f"{name}, probes")]}
+                lambda rows, of=(model, tokenizer): explain_shap(*of, [row["text"] for row in rows], args.max_evals, args.seed),
+                stamp, args.overwrite, f"{name}, probes", SHAP_TOGETHER)]}
             templates[name], samples[name], ands, negated = ([made[row["id"]] for row in rows]
                                                              for rows in (paper, sample, with_and, negation))
             tables["credit"].append(credit_row(name, templates[name], ands, templates["bert"], paper, ask, tokenizer))

@@ -96,7 +96,7 @@ def test_permuted_classes_move_the_own_class_and_nothing_else(scripts, rng):
 
 def test_polarity_is_the_attribution_of_the_expected_class(scripts, planted):
     model, tokenizer = planted
-    row = {"predicted": 4, **common.explain_shap(model, tokenizer, "the superb film")}
+    row = {"predicted": 4, **common.explain_shap(model, tokenizer, ["the superb film"])[0]}
     assert scripts["04"].polarity_phi(row) == pytest.approx(np.array([0, 0.3, 0.05]) * 4, abs=1e-9)  # from p(0) to p(4): 4 steps
 
 
@@ -112,12 +112,14 @@ def test_ties(scripts):
 def test_random_removal_is_the_mean_over_what_could_go(scripts, planted):
     model, tokenizer = planted
     row = {"text": "the superb film was excellent", "predicted": 4}
-    row |= common.explain_shap(model, tokenizer, row["text"])
+    row["probabilities"] = common.predict_proba(model, tokenizer, [row["text"]])[0]
+    row |= common.explain_shap(model, tokenizer, [row["text"]])[0]
     drop, flip = scripts["04"].random_removal(model, tokenizer, "shap", [row], 1, draws=4000)
     assert drop[0] == pytest.approx((0.3 + 0.05 + 0.2) / 5, abs=0.005) and flip[0] == 0  # the five words' weights
     row["token_spans"] = row["spans"]
     by_word, _ = scripts["04"].random_removal(model, tokenizer, "lime", [row | {"text": "superb superb film"} | {
-        "token_spans": [[0, 6], [7, 13], [14, 18]]}], 1, draws=50)
+        "token_spans": [[0, 6], [7, 13], [14, 18]], "probabilities": common.predict_proba(model, tokenizer, ["superb superb film"])[0]}],
+        1, draws=50)
     assert 0.05 < by_word[0] < 0.6  # both occurrences of "superb" go at once: 0.6, or "film": 0.05
 
 
@@ -131,7 +133,7 @@ def test_four_meanings_of_remove(scripts, tiny):
     cut = scripts["04"].replace_by(7)
     assert cut((1, 2, 3), [0, 2]) == (7, 2, 7) and cut((1, 2), []) == (1, 2)
     text = "the music was superb but the plot was dull"
-    row = {"text": text, "predicted": 0, "probabilities": [0.5, 0.2, 0.1, 0.1, 0.1], **common.explain_shap(model, tokenizer, text, 60)}
+    row = {"text": text, "predicted": 0, "probabilities": [0.5, 0.2, 0.1, 0.1, 0.1], **common.explain_shap(model, tokenizer, [text], 60)[0]}
     mask = model.get_input_embeddings().weight[tokenizer.mask_token_id].clone()
     args = SimpleNamespace(reference="embedding", background=50, seed=42)
     got = scripts["04"].removal_rows(model, tokenizer, [row], common.shap_reference(model, tokenizer, [{"text": text}], args))
@@ -143,7 +145,7 @@ def test_four_meanings_of_remove(scripts, tiny):
 def test_another_setting_that_changes_nothing(scripts, tiny):
     model, tokenizer = tiny
     text = "a wonderful film, but the ending is a bore"
-    row = {"text": text, "predicted": 0, "probabilities": [0.5, 0.2, 0.1, 0.1, 0.1], **common.explain_shap(model, tokenizer, text, 60)}
+    row = {"text": text, "predicted": 0, "probabilities": [0.5, 0.2, 0.1, 0.1, 0.1], **common.explain_shap(model, tokenizer, [text], 60)[0]}
     got = scripts["04"].other_setting(model, tokenizer, [row] * 12, [row] * 12)
     assert got["top10_kept"]["mean"] == 1 and got["drop_change"]["mean"] == 0
     assert got["flip_change"]["mean"] == 0 and got["flip_change"]["low"] < 0 < got["flip_change"]["high"]  # 12 sentences cannot say none

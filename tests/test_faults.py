@@ -394,8 +394,8 @@ def test_a_folder_that_cannot_be_written(run, smoke, tmp_path):
 
 
 def test_attributions_that_are_not_numbers_stop_at_their_sentence(tmp_path, capsys):
-    def explain(row):
-        return {"attributions": [[0.5, float("nan" if row["id"] == "s-2" else "1")]]}
+    def explain(rows):
+        return [{"attributions": [[0.5, float("nan" if row["id"] == "s-2" else "1")]]} for row in rows]
     stamp = {"arguments": {}, "inputs": {}}
     with pytest.raises(SystemExit):
         common.explain_rows(tmp_path / "x.jsonl", [{"id": f"s-{i}"} for i in range(4)], explain, stamp, False, "x")

@@ -47,7 +47,7 @@ def test_confidence_drop_and_flips_of_a_planted_model(scripts, planted):
     rows = []
     for text in texts:
         p = common.predict_proba(model, tokenizer, [text])[0]
-        rows.append(explained(text, **common.explain_shap(model, tokenizer, text)) | {"predicted": int(p.argmax())})
+        rows.append(explained(text, **common.explain_shap(model, tokenizer, [text])[0]) | {"predicted": int(p.argmax()), "probabilities": p})
     assert [r["predicted"] for r in rows] == [4, 0]
     units = [scripts["04"].ranked_units("shap", row) for row in rows]
     drop, flip, emptied = scripts["04"].removal(model, tokenizer, rows, units, 1)
@@ -161,7 +161,7 @@ def test_intervals_cover(rng):
 
 def test_shap_gives_a_planted_linear_model_its_weights(planted):
     model, tokenizer = planted
-    got = common.explain_shap(model, tokenizer, "the film was superb but dull .")
+    got = common.explain_shap(model, tokenizer, ["the film was superb but dull ."])[0]
     truth = [WEIGHTS.get(t, 0) for t in got["tokens"]]
     assert got["attributions"][:, 4] == pytest.approx(truth, abs=1e-9)
     assert got["attributions"][:, 0] == pytest.approx([-w for w in truth], abs=1e-9)
@@ -180,7 +180,7 @@ def test_lime_ranks_a_planted_linear_model(planted):
 
 def test_shap_of_two_tokens_is_brute_force_shapley(tiny):
     model, tokenizer = tiny
-    got = common.explain_shap(model, tokenizer, "superb film")
+    got = common.explain_shap(model, tokenizer, ["superb film"])[0]
     m = tokenizer.mask_token
     both, a, b, none = common.predict_proba(model, tokenizer, ["superb film", f"superb {m}", f"{m} film", f"{m} {m}"])
     assert got["attributions"][0] == pytest.approx(((both - b) + (a - none)) / 2, abs=1e-6)
@@ -192,7 +192,7 @@ def test_shap_of_two_tokens_is_brute_force_shapley(tiny):
 def test_shap_adds_up_at_any_budget(tiny, max_evals):
     model, tokenizer = tiny
     text = "the trailer was long but the music was superb and the plot was dull"
-    got = common.explain_shap(model, tokenizer, text, max_evals)
+    got = common.explain_shap(model, tokenizer, [text], max_evals)[0]
     total = got["attributions"].sum(0) + got["special_attributions"].sum(0) + got["base_values"]
     assert total == pytest.approx(common.predict_proba(model, tokenizer, [text])[0], abs=1e-5)
 
@@ -220,7 +220,7 @@ def test_explanations_depend_on_the_seed_and_on_nothing_before(tiny):
     common.explain_lime(model, tokenizer, "another one", 1, 50)
     assert common.explain_lime(model, tokenizer, text, 1, 50) == first
     assert common.explain_lime(model, tokenizer, text, 1, 50, seed=43) != first
-    a, b = (common.explain_shap(model, tokenizer, text, 100)["attributions"] for _ in range(2))
+    a, b = (common.explain_shap(model, tokenizer, [text], 100)[0]["attributions"] for _ in range(2))
     assert np.array_equal(a, b)
 
 

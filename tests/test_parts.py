@@ -194,7 +194,7 @@ def test_the_teacher_reads_what_it_would_read_from_the_raw_text(scripts, smoke):
     texts = ["The  FILM, it is n't much of a plot !", "Joyful. Rejoicing", *(r["text"] for r in common.load_splits(str(smoke / "text"))["test"])]
     assert scripts["02"].retokenization_changes(student, tokenizer, texts) == 0
     batch = common.pad(student, common.encode(student, texts), "cpu")["input_ids"]  # padding does not reach the teacher
-    assert scripts["02"].retokenize(student, tokenizer, batch) == common.encode(tokenizer, texts)
+    assert common.encode(tokenizer, scripts["02"].decode(student, batch)) == common.encode(tokenizer, texts)
 
 
 # --- Artifacts -----------------------------------------------------------------------------------------------------------------
@@ -203,12 +203,22 @@ def test_a_torn_last_line_is_dropped_and_done_again(tmp_path):
     path = tmp_path / "x.jsonl"
     rows = [{"id": str(i)} for i in range(3)]
     stamp = {"arguments": {"a": 1}, "inputs": {}}
-    whole = common.explain_rows(path, rows, lambda row: {"value": row["id"]}, stamp, False, "x")
+    whole = common.explain_rows(path, rows, lambda rows: [{"value": row["id"]} for row in rows], stamp, False, "x")
     content = path.read_bytes()
     path.write_bytes(content[:-5])
     done = []
-    again = common.explain_rows(path, rows, lambda row: done.append(row["id"]) or {"value": row["id"]}, stamp, False, "x")
+
+    def explain(rows):
+        done.extend(row["id"] for row in rows)
+        return [{"value": row["id"]} for row in rows]
+
+    again = common.explain_rows(path, rows, explain, stamp, False, "x")
     assert again == whole and path.read_bytes() == content and done == ["2"]
+    path.write_bytes(content[:-5])
+    assert common.explain_rows(path, rows, explain, stamp, False, "x", together=2) == whole and done == ["2", "2"]
+    path.write_bytes(b"".join(content.splitlines(True)[1:]))  # what is explained together is explained whole, and written once
+    common.explain_rows(path, rows, explain, stamp, False, "x", together=2)
+    assert done == ["2", "2", "0", "1"] and sorted(path.read_bytes().splitlines()) == sorted(content.splitlines())
 
 
 def test_another_run_is_not_silently_replaced(tmp_path, capsys):

@@ -75,7 +75,7 @@ def tokenizer(probes, tmp_path_factory):
 
 def explain(rows, model, tokenizer):
     p = common.predict_proba(model, tokenizer, [row["text"] for row in rows])
-    return [row | common.explain_shap(model, tokenizer, row["text"]) | {"probabilities": q, "predicted": int(q.argmax())}
+    return [row | common.explain_shap(model, tokenizer, [row["text"]])[0] | {"probabilities": q, "predicted": int(q.argmax())}
             for row, q in zip(rows, p)]
 
 
