@@ -8,8 +8,8 @@ Writes  subset.jsonl (once: all models explain the same sentences);
     python 03_explain.py --name bert
     python 03_explain.py --name bert --methods shap_mask shap_full lime_seeds --of-each 6      (controls, 30 sentences)
 
-On a T4 about 3 minutes a model for SHAP and 10 for LIME (estimates, not measured). Run again after an interruption, it
-goes on with the next sentence.
+On a T4 about 2 minutes a model for SHAP and 10 for LIME (estimates, not measured). Run again after an interruption, it
+goes on with the next sentence, or, in SHAP, the next ten, which share batches.
 """
 import argparse
 from pathlib import Path

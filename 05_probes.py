@@ -9,7 +9,7 @@ Writes  probes/contrast.jsonl, found.jsonl, negation.jsonl, polarity_words.jsonl
     python 05_probes.py
     python 05_probes.py --adjectives 4 --found 20 --frames my_frames.json --controls bert_seed43
 
-Some minutes on a T4 (an estimate, not measured). Run again after an interruption, it goes on with the next sentence.
+Some minutes on a T4 (an estimate, not measured). Run again after an interruption, it goes on with the next ten sentences.
 """
 import re
 from collections import defaultdict

@@ -4,7 +4,7 @@ hand on a quiet machine; not a test.
     python tests/bench_explain.py               LIME (5,000 samples) and SHAP (500 evaluations), in turn, median of the rounds, of
                                                 (a) what people write, transformers.pipeline(..., top_k=None),
                                                 (b) a careful plain loop: batches of 64 in the order given, fp32,
-                                                (c) ours, common.predict_proba, which must give (b)'s attributions
+                                                (c) ours, as 03 explains, which must give (b)'s attributions
     python tests/bench_explain.py --growth      time and memory of SHAP for 10, 50 and 150 sentences
     python tests/bench_explain.py --training standins/cpu/encoder    60 steps with batches of like length, and without
     python tests/bench_explain.py --precision bf16   what bf16 (or fp16) in place of fp32 changes in the explanations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lime.lime_text import LimeTextExplainer
-from transformers import pipeline
+from transformers import AutoModelForSequenceClassification, pipeline
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import shap
@@ -60,6 +60,12 @@ def lime_of(f, text, label, samples):
 def shap_of(f, tokenizer, text):
     np.random.seed(common.sentence_seed(common.SEED, text))
     return shap.Explainer(f, shap.maskers.Text(tokenizer))([text], silent=True).values[0]
+
+
+def shap_of_ours(model, tokenizer, texts, max_evals=common.SHAP_EVALS):
+    """As 03 does, so many sentences by turns."""
+    return [row for i in range(0, len(texts), common.SHAP_TOGETHER)
+            for row in common.explain_shap(model, tokenizer, texts[i:i + common.SHAP_TOGETHER], max_evals)]
 
 
 def timed(function):
@@ -108,7 +114,7 @@ def products(function):
 def growth(model, tokenizer, test):
     for n in (10, 50, 150):
         texts = [row["text"] for row in common.balanced_subset(test, n // 5, common.SEED)]
-        seconds, _ = timed(lambda texts=texts: [common.explain_shap(model, tokenizer, t, 100) for t in texts])
+        seconds, _ = timed(lambda texts=texts: shap_of_ours(model, tokenizer, texts, 100))
         tokens = sum(len(common.token_ids(tokenizer, t)) for t in texts)
         print(f"SHAP, 100 evaluations, {n} sentences of {tokens / n:.1f} tokens: {seconds:.0f} s, {seconds / n:.2f} s each, peak "
               f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB", flush=True)
@@ -129,29 +135,35 @@ def training(checkpoint, splits):
 
 
 def harm(model, tokenizer, texts, precision, samples):
-    """What a precision changes against fp32: the ten largest, the largest difference, and the confidence drop at k = 3."""
+    """What a precision changes against fp32: Table 1 (SHAP's drops and flips at k = 3), and, of two explanations that are the same
+    but for it, what Tables 2 and 3 measure of two models: the ten largest, the cosine."""
     exact = common.predict_proba
     for method in ("SHAP", "LIME"):
-        kept, apart, drops = [], [], []
+        kept, cosines, apart, drops, flips = [], [], [], [], []
         for text in texts:
             p = exact(model, tokenizer, [text])[0]
             label, ids, phi = int(p.argmax()), common.token_ids(tokenizer, text), []
             for way in ("fp32", precision):
                 common.predict_proba = lambda m, t, inputs, given="fp32", token_budget=None, way=way: exact(m, t, inputs, way, token_budget)
                 if method == "SHAP":
-                    phi.append(dict(enumerate(common.explain_shap(model, tokenizer, text)["attributions"][:, label])))
+                    phi.append(dict(enumerate(common.explain_shap(model, tokenizer, [text])[0]["attributions"][:, label])))
                 else:
-                    e = common.explain_lime(model, tokenizer, text, label, samples)
+                    e = common.explain_lime(model, tokenizer, text, label, samples, num_features=1000)
                     phi.append(dict(zip(e["words"], e["attributions"])))
             common.predict_proba = exact
             tops = [sorted(x, key=lambda i, x=x: -abs(x[i]))[:10] for x in phi]
             kept.append(len(set(tops[0]) & set(tops[1])) / len(tops[0]))
-            apart.append(max(abs(phi[0][i] - phi[1].get(i, 0)) for i in phi[0]))
+            values = [np.array([x[unit] for unit in phi[0]]) for x in phi]
+            cosines.append(common.cosine(*values))
+            apart.append(np.abs(values[0] - values[1]).max())
             if method == "SHAP":
-                drops.append([p[label] - exact(model, tokenizer, [common.remove(ids, top[:3])])[0][label] for top in tops])
-        print(f"{method} at {precision}: {np.mean(kept):.1%} of the ten largest stay, {np.mean(np.array(kept) == 1):.0%} of sentences keep all; "
-              f"largest difference of an attribution {max(apart):.1e}, median of a sentence's largest {np.median(apart):.1e}"
-              + (f"; ConfDrop@3 {np.mean(drops, 0)[0]:.4f} at fp32, {np.mean(drops, 0)[1]:.4f}" if drops else ""), flush=True)
+                without = exact(model, tokenizer, [common.remove(ids, top[:3]) for top in tops])
+                drops.append(p[label] - without[:, label])
+                flips.append(without.argmax(1) != label)
+        print(f"{method} at {precision}: {np.mean(kept):.1%} of the ten largest stay, {np.mean(np.array(kept) == 1):.0%} of {len(texts)} sentences keep "
+              f"all; cosine {np.mean(cosines):.5f}, lowest {min(cosines):.5f}; largest difference of an attribution {max(apart):.1e}"
+              + (f"; ConfDrop@3 {np.mean(drops, 0)[0]:.4f} at fp32, {np.mean(drops, 0)[1]:.4f}; FlipRate@3 {np.mean(flips, 0)[0]:.3f}, "
+                 f"{np.mean(flips, 0)[1]:.3f}" if drops else ""), flush=True)
 
 
 def main():
@@ -181,25 +193,28 @@ def main():
         return common.predict_proba(model, tokenizer, [str(t) for t in texts])
 
     labels = [int(p.argmax()) for p in ours(texts)]
-    a, b, asked = people_write(folder), plain_loop(model, tokenizer), {"LIME": [], "SHAP": []}  # asked: what the explainers ask for
+    plain = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    a, b, asked = people_write(folder), plain_loop(plain, tokenizer), {"LIME": [], "SHAP": []}  # asked: what the explainers ask for
 
     def recorded(f, method):
         return lambda strings: (asked[method].extend(str(t) for t in strings), f(strings))[1]
 
-    ways = {("LIME", "a"): lambda t, y: lime_of(a, t, y, args.lime_samples // 10), ("SHAP", "a"): lambda t, y: shap_of(a, tokenizer, t),
-            ("LIME", "b"): lambda t, y: lime_of(recorded(b, "LIME"), t, y, args.lime_samples),
-            ("SHAP", "b"): lambda t, y: shap_of(recorded(b, "SHAP"), tokenizer, t),
-            ("LIME", "c"): lambda t, y: lime_of(ours, t, y, args.lime_samples),
-            ("SHAP", "c"): lambda t, y: (e := common.explain_shap(model, tokenizer, t)) and np.concatenate(
-                [e["special_attributions"][:1], e["attributions"], e["special_attributions"][1:]])}
+    sentences, samples = list(zip(texts, labels)), args.lime_samples
+    ways = {("LIME", "a"): lambda: [lime_of(a, t, y, samples // 10) for t, y in sentences],
+            ("SHAP", "a"): lambda: [shap_of(a, tokenizer, t) for t in texts],
+            ("LIME", "b"): lambda: [lime_of(recorded(b, "LIME"), t, y, samples) for t, y in sentences],
+            ("SHAP", "b"): lambda: [shap_of(recorded(b, "SHAP"), tokenizer, t) for t in texts],
+            ("LIME", "c"): lambda: [lime_of(ours, t, y, samples) for t, y in sentences],
+            ("SHAP", "c"): lambda: [np.concatenate([e["special_attributions"][:1], e["attributions"], e["special_attributions"][1:]])
+                                    for e in shap_of_ours(model, tokenizer, texts)]}
     seconds, results = {way: [] for way in ways}, {}
     for round_ in range(args.rounds):
         for way, explain in ways.items():
             if way[1] == "a" and round_:
                 continue  # once is enough of the slow one
-            for strings in asked.values() if way == ("LIME", "b") else ():
-                strings.clear()
-            taken, results[way] = timed(lambda explain=explain: [explain(t, y) for t, y in zip(texts, labels)])
+            if way[1] == "b":
+                asked[way[0]].clear()
+            taken, results[way] = timed(explain)
             seconds[way].append(taken * (10 if way == ("LIME", "a") else 1))  # one string after the other: a tenth of the samples
             print(f"{way[0]} ({way[1]}): {seconds[way][-1]:.1f} s", flush=True)
     median = {way: statistics.median(taken) for way, taken in seconds.items()}
@@ -211,8 +226,9 @@ def main():
               f"{median[method, 'a'] / median[method, 'c']:.2f} as (a); largest difference of an attribution from (b) {apart:.1e}; "
               f"distinct {len(set(asked[method]))} of {len(asked[method])} asked")
     strings = asked["LIME"][:args.lime_samples]  # of the first sentence
-    print(f"padding of LIME's strings: (b) {padding(model, lambda: b(strings)):.0%}, ours {padding(model, lambda: ours(strings)):.0%}; "
-          f"matrix products take {products(lambda: ours(strings)):.0%} of our time")
+    print(f"padding of LIME's strings: (b) {padding(plain, lambda: b(strings)):.0%}, ours {padding(model, lambda: ours(strings)):.0%}; "
+          f"of our time matrix products take {products(lambda: ours(strings)):.0%}, tokenisation "
+          f"{timed(lambda: common.encode(tokenizer, list(dict.fromkeys(strings))))[0] / timed(lambda: ours(strings))[0]:.1%}")
     rate, full = against_full_batch(model, tokenizer, strings)
     print(f"tokens a second on LIME's strings {rate:,.0f}, on one full batch {full:,.0f}: {rate / full:.2f}")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")

@@ -1,4 +1,5 @@
 """The paper's formulas: hand-worked cases, and independent computations."""
+from functools import partial
 from itertools import combinations
 from math import exp, log
 
@@ -186,6 +187,40 @@ def test_shap_of_two_tokens_is_brute_force_shapley(tiny):
     assert got["attributions"][0] == pytest.approx(((both - b) + (a - none)) / 2, abs=1e-6)
     assert got["attributions"][1] == pytest.approx(((both - a) + (b - none)) / 2, abs=1e-6)
     assert np.abs(got["attributions"]).max() > 1e-3
+
+
+def test_shap_by_turns_is_shap_of_each_alone(tiny):
+    model, tokenizer = tiny
+    texts = ["superb film", "the trailer was long but the music was superb", "...", "it 's not much of a plot , it 's dull !"]
+    together = common.explain_shap(model, tokenizer, texts, 60)  # 60: too few to finish, so the order of ties matters
+    for text, got in zip(texts, together):
+        for key, value in common.explain_shap(model, tokenizer, [text], 60)[0].items():
+            assert got[key] == (value if key in ("tokens", "spans") else pytest.approx(value, abs=1e-6))
+
+
+def test_jobs_by_turns():
+    def job(n, ask):
+        np.random.seed(n)
+        drawn = [np.random.rand()]
+        for i in range(n):
+            assert ask([f"{n}-{i}", "all"]) == [f"{n}-{i}!", "all!"]
+            drawn.append(np.random.rand())
+        return drawn
+
+    asked = []
+
+    def answer(questions):
+        asked.append(questions)
+        np.random.rand()  # what draws in between does not show
+        return [q + "!" for q in questions]
+
+    drawn = common.by_turns([partial(job, n) for n in (2, 0, 3)], answer)
+    for n, got in zip((2, 0, 3), drawn):
+        np.random.seed(n)
+        assert got == [np.random.rand() for _ in range(n + 1)]
+    assert asked == [["2-0", "all", "3-0", "all"], ["2-1", "all", "3-1", "all"], ["3-2", "all"]]
+    with pytest.raises(ZeroDivisionError):
+        common.by_turns([partial(job, 1), lambda ask: 1 / 0], answer)
 
 
 @pytest.mark.parametrize("max_evals", [20, 60, 500])

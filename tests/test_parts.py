@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, DistilBertConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, DistilBertConfig
 
 import common
 import standins
@@ -74,6 +74,23 @@ def test_predict_proba_in_batches_is_predict_proba_singly(tiny):
     with torch.no_grad():
         direct = model(**tokenizer([texts[5]], return_tensors="pt", return_token_type_ids=False)).logits.softmax(-1).numpy()
     assert together[5] == pytest.approx(direct[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert", "tinybert"])
+def test_the_last_layer_is_only_run_for_cls(smoke, tmp_path, name):
+    model, tokenizer = common.load_encoder(str(smoke / name), 1, (0, 1) if name == "bert" else ())
+    model.save_pretrained(tmp_path)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    batch, labels = common.pad(tokenizer, common.encode(tokenizer, ["superb film", "the plot was dull !"]), "cpu"), torch.tensor([4, 0])
+    logits, gradients, last = [], [], []
+    for m in (model.eval(), plain.eval()):
+        norm = [module for module in m.modules() if isinstance(module, torch.nn.LayerNorm)][-1]  # the last thing that the encoder does
+        norm.register_forward_hook(lambda _, inputs, output: last.append(output.shape[1]))
+        logits.append(m(**batch).logits)
+        torch.nn.functional.cross_entropy(logits[-1], labels).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in m.parameters()]))
+    assert last == [1, batch["input_ids"].shape[1]]
+    assert torch.allclose(*logits, atol=1e-6) and torch.allclose(*gradients, atol=1e-6) and gradients[0].abs().max() > 1e-3
 
 
 def test_a_full_gpu_halves_the_batches_and_goes_on(tiny, capsys):
@@ -195,6 +212,21 @@ def test_the_teacher_reads_what_it_would_read_from_the_raw_text(scripts, smoke):
     assert scripts["02"].retokenization_changes(student, tokenizer, texts) == 0
     batch = common.pad(student, common.encode(student, texts), "cpu")["input_ids"]  # padding does not reach the teacher
     assert common.encode(tokenizer, scripts["02"].decode(student, batch)) == common.encode(tokenizer, texts)
+
+
+def test_the_student_learns_from_what_the_teacher_says_of_its_sentence(scripts, smoke, tmp_path, call):
+    train = ("--data", smoke / "text", "--artifacts", tmp_path, "--epochs", "1", "--max-steps", "3")
+    assert call("01", "--name", "bert", "--checkpoint", smoke / "bert", *train)[0] == 0
+    assert call("02", "--checkpoint", smoke / "tinybert", "--alpha", "0.25", "--beta", "0.75", *train)[0] == 0
+    rows, logits = common.load_splits(str(smoke / "text"))["validation"], []
+    for name in ("kd_tinybert", "bert"):
+        model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "models" / name).eval()
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "models" / name)
+        batch = tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt", return_token_type_ids=False)
+        logits.append(model(**batch).logits.detach())
+    expected = scripts["02"].distillation_loss(*logits, torch.tensor([row["label"] for row in rows]), 0.25, 0.75)
+    log = common.read_json(tmp_path / "models" / "kd_tinybert" / "training_log.json")
+    assert log[0]["validation_loss"] == pytest.approx(expected.item(), abs=1e-5)
 
 
 # --- Artifacts -----------------------------------------------------------------------------------------------------------------
