@@ -1,112 +1,191 @@
-"""Sections 3.1 and 3.6: explain one model's predictions on the balanced subset with SHAP and LIME.
+"""Sections 3.1 and 3.6: explain one model's predictions on the balanced subset.
 
-Reads   models/<name>/ ; the text (--data: the test split for the subset, the training split for SHAP's background)
+Reads   models/<model>_<seed>/ ; the text (--data: the subset is drawn from the test split)
 Writes  subset.jsonl (once: all models explain the same sentences);
-        explanations/<name>.shap.jsonl, explanations/<name>.lime.jsonl : one line a sentence; *.stamp.json beside them;
-        for the controls <name>.shap_mask.jsonl, <name>.shap_full.jsonl, <name>.lime_seeds.jsonl
+        explanations/<model>_<seed>.<method>.jsonl : one line a sentence; a stamp beside each
 
-    python 03_explain.py --name bert
-    python 03_explain.py --name bert --methods shap_mask shap_full lime_seeds --of-each 6      (controls, 30 sentences)
+    python 03_explain.py --model bert
+    python 03_explain.py --model bert --methods shap_mask lime_seed --of-each 6
 
-On a T4 about 2 minutes a model for SHAP and 10 for LIME (estimates, not measured). Run again after an interruption, it
-goes on with the next sentence, or, in SHAP, the next ten, which share batches.
+Methods: shap and lime (3.6); ig, integrated gradients, a method that never damages a sentence; shap_mask,
+SHAP with [MASK] as its reference (A11); lime_seed, LIME with another sampling seed. Run again after an
+interruption, it goes on with the next sentence. The subset and all sampling have the seed 42; --seed is
+the model's.
 """
-import argparse
+import random
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from common import (LABELS, PER_CLASS, SHAP_TOGETHER, add_shap_flags, balanced_subset, check_rows, cli, digest, explain_lime, explain_rows,
-                    explain_shap, load_classifier, load_splits, load_subset, make_stamp, model_folder, model_name, pick_device,
-                    positive, predict_proba, read_jsonl, run, shap_reference, stop, weights_of, write_jsonl)
+from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, digest, encode, explain_missing,
+                    explain_shap, family, load_classifier, load_splits, load_subset, make_stamp,
+                    mean_embedding, pad, pick_device, positive, predict_proba, run, sentence_seed,
+                    stop, token_spans, weights_digest, write_jsonl)
 
-METHODS = {  # what it is, and where its arguments differ
-    "shap": ("3.6", {}), "lime": ("3.6", {}),
-    "shap_mask": ("SHAP with shap's own reference, [MASK]", {"reference": "mask"}),
-    "shap_full": ("SHAP with evaluations enough to finish every sentence", {"max_evals": 10**6}),
-    "lime_seeds": ("LIME with four more seeds", {})}
-
-
-def draw_subset(args, test):
-    """3.1: 30 sentences a class, kept in subset.jsonl; the first model draws them, the others must mean the same ones."""
-    if args.subset:
-        drawn = check_rows(read_jsonl(args.subset), args.subset)
-        drawn = [{"id": str(r.get("id", f"row-{i}")), "text": r["text"], "label": r["label"]} for i, r in enumerate(drawn)]
-        if len({row["id"] for row in drawn}) < len(drawn):
-            stop(f"{args.subset}: two sentences have the same id")
-    else:
-        drawn = balanced_subset(test, args.per_class, args.seed)
-    path = Path(args.artifacts) / "subset.jsonl"
-    if not path.is_file():
-        write_jsonl(path, drawn)
-    if load_subset(args.artifacts) != drawn:
-        stop(f"{path} holds other sentences than these arguments draw, and other explanations may rest on it; "
-             "--artifacts DIR keeps both, removing subset.jsonl and explanations/ starts anew")
-    return drawn
+METHODS = ("shap", "lime", "ig", "shap_mask", "lime_seed")
+LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
+IG_STEPS = 24  # points on the path: half of the sentences are within 0.2% of complete
 
 
-def show(method, row, units, scores):
-    """One explained sentence to look at."""
-    best = ", ".join(f"{units[i]} {scores[i]:+.3f}" for i in np.argsort(-np.abs(scores), kind="stable")[:5])
-    print(f"{method} of {row['id']} (gold {LABELS[row['label']]}, predicted {LABELS[row['predicted']]} "
-          f"{max(row['probabilities']):.3f}): {row['text']}\n    {best}", flush=True)
+
+def balanced_subset(rows, per_class):
+    """per_class sentences of every class, in the order of the split (3.1; how they are drawn: A2)."""
+    rng = random.Random(SEED)
+    drawn = []
+    for label, name in enumerate(LABELS):
+        of_class = [row for row in rows if row["label"] == label]
+        if len(of_class) < per_class:
+            stop(f"class {label} ({name}) has {len(of_class)} sentences, fewer than --per-class "
+                 f"{per_class}")
+        drawn += rng.sample(of_class, per_class)
+    return sorted(drawn, key=rows.index)
+
+
+def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=SEED, precision="fp32"):
+    """LIME (3.6): words are removed at random, every occurrence at once, the library's default.
+
+    Returns the words of the class `label` with their attributions (m,), m <= 10, largest first, and
+    spans, for each word one [start, end] an occurrence; polarity_words and polarity_attributions, the
+    same for the polarity score; the intercept and the weighted R^2 of the class's linear model.
+    """
+    from lime.lime_text import LimeTextExplainer
+    polarity = len(LABELS)  # a sixth output beside the five probabilities
+
+    def f(texts):
+        p = predict_proba(model, tokenizer, texts, precision)
+        return np.column_stack([p, p @ (np.arange(len(LABELS)) - 2)])
+
+    explainer = LimeTextExplainer(random_state=sentence_seed(seed, text))
+    explanation = explainer.explain_instance(text, f, labels=(polarity, label), num_samples=num_samples,
+                                             num_features=LIME_FEATURES)
+    indexed = explanation.domain_mapper.indexed_string
+    ids, weights = zip(*explanation.local_exp[label])
+    polarity_ids, polarity_weights = zip(*explanation.local_exp[polarity])
+    words = [str(indexed.word(i)) for i in ids]
+    spans = [[[int(start), int(start) + len(word)] for start in indexed.string_position(i)]
+             for i, word in zip(ids, words)]
+    return {"words": words, "spans": spans, "attributions": weights,
+            "polarity_words": [str(indexed.word(i)) for i in polarity_ids],
+            "polarity_attributions": polarity_weights,
+            "intercept": explanation.intercept[label], "r2": explanation.score}
+
+
+def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
+    """Integrated gradients (Sundararajan et al. 2017) of the five probabilities in the word embeddings.
+
+    The path leads from `reference` (width,) at every wordpiece, [CLS] and [SEP] as they are, to the
+    sentence; the integral is Gauss and Legendre's sum of `steps` points. The fields are those of
+    explain_shap, and completeness_gap (5,): |sum of attributions - (p(sentence) - p(reference))|.
+    """
+    ids = pad(tokenizer, encode(tokenizer, [text]), model.device)["input_ids"][0]
+    end = model.get_input_embeddings().weight[ids].detach()  # (n + 2, width)
+    start = end.clone()
+    start[1:-1] = reference
+    points, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
+    along = torch.tensor([0, 1, *((points + 1) / 2)], dtype=end.dtype, device=end.device)
+    path = (start + along[:, None, None] * (end - start)).requires_grad_()  # (2 + steps, n + 2, width)
+    mask = torch.ones(path.shape[:2], dtype=torch.long, device=end.device)
+    p = model(inputs_embeds=path, attention_mask=mask).logits.double().softmax(-1)
+    weights = torch.tensor(weights / 2, dtype=end.dtype, device=end.device)
+    phi = []
+    for c in range(len(LABELS)):
+        gradient, = torch.autograd.grad(p[2:, c].sum(), path, retain_graph=True)
+        mean_gradient = torch.einsum("s,snw->nw", weights, gradient[2:])
+        phi.append((mean_gradient * (end - start)).sum(-1).double())
+    phi, p = torch.stack(phi, 1).cpu().numpy(), p.detach().cpu().numpy()
+    tokens, spans = token_spans(tokenizer, text)
+    return {"tokens": tokens, "spans": spans, "attributions": phi[1:-1],
+            "special_attributions": phi[[0, -1]], "base_values": p[0],
+            "completeness_gap": np.abs(phi.sum(0) - (p[1] - p[0]))}
+
+
+def show(method, row):
+    """One explained sentence to look at: the five largest attributions."""
+    units = row.get("words", row.get("tokens"))
+    scores = np.array(row["attributions"])
+    if scores.ndim == 2:
+        scores = scores[:, row["predicted"]]
+    largest = np.argsort(-np.abs(scores), kind="stable")[:5]
+    print(f"{method}: {row['text']}\n    gold {LABELS[row['label']]}, predicted "
+          f"{LABELS[row['predicted']]} ({max(row['probabilities']):.3f}): "
+          + ", ".join(f"{units[i]} {scores[i]:+.3f}" for i in largest), flush=True)
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, data=True, device=True, overwrite=True)
-    parser.add_argument("--name", type=model_name, required=True, help="a model that 01 or 02 made")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["shap", "lime"],
-                        help="the paper's two, or controls: " + "; ".join(f"{m}, {what}" for m, (what, _) in METHODS.items()))
-    parser.add_argument("--subset", metavar="FILE", help="explain these sentences: .jsonl of text, label and, if you like, id")
-    parser.add_argument("--per-class", type=positive, default=PER_CLASS, help="test sentences drawn of each class")
-    parser.add_argument("--of-each", type=positive, metavar="N", help="of the sentences drawn, explain the first N of each class")
-    add_shap_flags(parser)
-    parser.add_argument("--lime-samples", type=positive, default=5000, help="LIME: perturbed sentences a sentence")
-    parser.add_argument("--lime-features", type=positive, default=10, help="LIME: words kept")
-    parser.add_argument("--lime-precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="LIME: of matrix products")
+    parser = cli(__doc__, data=True, device=True, overwrite=True, shard=True)
+    parser.add_argument("--model", type=family, required=True, help="a model that 01 or 02 made")
+    parser.add_argument("--seed", type=int, default=SEED, help="the model's training seed")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["shap", "lime", "ig"],
+                        help="how to explain")
+    parser.add_argument("--per-class", type=positive, default=PER_CLASS,
+                        help="test sentences of each class in the subset (A2)")
+    parser.add_argument("--of-each", type=positive, metavar="N",
+                        help="explain only the first N sentences of each class")
+    parser.add_argument("--max-evals", type=positive, default=SHAP_EVALS,
+                        help="masked sentences that SHAP asks for, a sentence (A12)")
+    parser.add_argument("--lime-samples", type=positive, default=LIME_SAMPLES,
+                        help="perturbed sentences that LIME asks for, a sentence")
+    parser.add_argument("--lime-precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
+                        help="of LIME's matrix products; auto is fp16 on a GPU, fp32 on a CPU (A10)")
     return parser.parse_args(argv)
 
 
 def main():
     args = parse_args()
-    device = pick_device(args.device, args.deterministic)
-    model_folder(args.artifacts, args.name)  # before the text, which may have to be fetched
+    device = pick_device(args.device)
+    name = f"{args.model}_{args.seed}"
     splits = load_splits(args.data)
-    weights = weights_of(args.artifacts, args.name, splits)
-    rows = draw_subset(args, splits["test"])
-    model, tokenizer = load_classifier(args.artifacts, args.name, device)
+    weights = weights_digest(args.artifacts, name, splits)
+    rows = balanced_subset(splits["test"], args.per_class)
+    subset_path = Path(args.artifacts) / "subset.jsonl"
+    if not subset_path.is_file():
+        write_jsonl(subset_path, rows)
+    if load_subset(args.artifacts) != rows:
+        stop(f"{subset_path} holds other sentences than --data and --per-class give; --artifacts DIR "
+             "keeps both")
+    inputs = {"weights": weights, "subset": digest(rows)}
+
+    model, tokenizer = load_classifier(args.artifacts, name, device)
+    if args.of_each:
+        by_label = [[row for row in rows if row["label"] == label] for label in range(len(LABELS))]
+        rows = [row for of_label in by_label for row in of_label[:args.of_each]]
     for row, p in zip(rows, predict_proba(model, tokenizer, [row["text"] for row in rows])):
         row |= {"probabilities": p.tolist(), "predicted": int(p.argmax())}
-    explained = {"weights": weights, "subset": digest([row["text"] for row in rows])}
-    if args.of_each:
-        rows = sorted((r for c in range(len(LABELS)) for r in [r for r in rows if r["label"] == c][:args.of_each]), key=rows.index)
-    of_neither, of_shap, of_lime = (("methods", "subset", "per_class", "of_each"), ("max_evals", "reference", "background"),
-                                    ("lime_samples", "lime_features", "lime_precision"))
+    precision = args.lime_precision
+    if precision == "auto":
+        precision = "fp16" if device.type == "cuda" else "fp32"
+    reference = mean_embedding(model, tokenizer, splits["train"])
 
+    def shap(row):
+        return explain_shap(model, tokenizer, row["text"], reference, args.max_evals)
+
+    def shap_mask(row):
+        return explain_shap(model, tokenizer, row["text"], None, args.max_evals)
+
+    def lime(row):  # A13: the predicted class; LIME's own default would be class 1 for every sentence
+        return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
+                            SEED, precision)
+
+    def lime_seed(row):
+        return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
+                            SEED + 1, precision)
+
+    def ig(row):
+        return explain_ig(model, tokenizer, row["text"], reference)
+
+    explain = {"shap": shap, "lime": lime, "ig": ig, "shap_mask": shap_mask, "lime_seed": lime_seed}
+    lime_settings = {"lime_samples": args.lime_samples, "lime_precision": precision}
+    settings = {"shap": {"max_evals": args.max_evals, "reference": "mean embedding"},
+                "shap_mask": {"max_evals": args.max_evals, "reference": "[MASK]"},
+                "lime": lime_settings | {"lime_seed": SEED},
+                "lime_seed": lime_settings | {"lime_seed": SEED + 1}, "ig": {"ig_steps": IG_STEPS}}
     for method in args.methods:
-        settings = argparse.Namespace(**vars(args) | METHODS[method][1])
-        path = Path(args.artifacts) / "explanations" / f"{args.name}.{method}.jsonl"
-
-        def shap(rows, settings=settings):  # all five classes' attributions are kept
-            return explain_shap(model, tokenizer, [row["text"] for row in rows], settings.max_evals, args.seed)
-
-        def lime(row, seed=args.seed):  # the model's own class (A13: LIME's default would be class 1 for every sentence)
-            return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples, args.lime_features, seed,
-                                args.lime_precision)
-
-        if method.startswith("shap"):
-            with shap_reference(model, tokenizer, splits["train"], settings) as background:
-                stamp = make_stamp(settings, device, of_neither + of_lime, **explained, background=background)
-                done = explain_rows(path, rows, shap, stamp, args.overwrite, f"{args.name}, {method}", SHAP_TOGETHER)
-            show("SHAP", done[0], done[0]["tokens"], np.array(done[0]["attributions"])[:, done[0]["predicted"]])
-        else:
-            stamp = make_stamp(settings, device, of_neither + of_shap, **explained)
-            if method == "lime_seeds":
-                done = explain_rows(path, rows, lambda rows: [{"runs": [lime(row, args.seed + i) for i in (1, 2, 3, 4)]} for row in rows],
-                                    stamp, args.overwrite, f"{args.name}, {method}")
-            else:
-                done = explain_rows(path, rows, lambda rows: [lime(row) for row in rows], stamp, args.overwrite, f"{args.name}, {method}")
-                show("LIME", done[0], done[0]["words"], done[0]["attributions"])
+        path = Path(args.artifacts) / "explanations" / f"{name}.{method}.jsonl"
+        stamp = make_stamp(settings[method], inputs, device)
+        done = explain_missing(path, rows, explain[method], stamp, args, f"{name}, {method}")
+        if done:
+            show(method, done[0])
     return args
 
 

@@ -1,12 +1,12 @@
-"""Fixtures: the scripts as modules, the smoke stand-ins, and a planted model whose true attributions are known."""
+"""Fixtures: the scripts as modules, the smoke encoders and text, and a planted model whose true
+attributions are known."""
 import importlib
 import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-# Before torch starts: the models are too small for threads, and a forked child (test_faults) can't use those of its parent.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch starts: the models are too small for threads
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import common  # noqa: E402
 import standins  # noqa: E402
 
 
@@ -27,7 +28,7 @@ def scripts():
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """The smoke preset's text and encoders."""
+    """The folder of the smoke preset's text and encoders."""
     folder = tmp_path_factory.mktemp("standins") / "smoke"
     folder.mkdir()
     standins.make_smoke(folder)
@@ -36,7 +37,7 @@ def smoke(tmp_path_factory):
 
 @pytest.fixture
 def call(scripts, monkeypatch, capsys):
-    """call("03", "--name", "x") -> (exit status, stdout, stderr) of a stage's main()."""
+    """call("03", "--model", "x") -> (exit status, stdout, stderr) of a stage's main()."""
     def _call(number, *argv):
         monkeypatch.setattr(sys, "argv", [number, *map(str, argv)])
         status = 0
@@ -50,21 +51,26 @@ def call(scripts, monkeypatch, capsys):
 
 
 class Planted(torch.nn.Module):
-    """Probabilities that are linear in which words are there: p(class 4) = 0.3 + sum of the words' weights, p(class 0) the
-    rest but 0.003. So the SHAP value of a word for class 4 is its weight, exactly, and LIME's too up to its ridge."""
+    """Probabilities that are linear in which words are there: p(class 4) = 0.3 + the words' weights,
+    p(class 0) the rest but 0.003. So the SHAP value of a word for class 4 is its weight, exactly."""
 
     def __init__(self, tokenizer, weights):
         super().__init__()
         self.device = torch.device("cpu")
-        table = torch.zeros(len(tokenizer), dtype=torch.float64)
+        table = torch.zeros(len(tokenizer), 1, dtype=torch.float64)
         for word, weight in weights.items():
             table[tokenizer.convert_tokens_to_ids(word)] = weight
-        self.table = table
+        self.embeddings = torch.nn.Embedding.from_pretrained(table)
 
-    def forward(self, input_ids, attention_mask):
-        top = 0.3 + (self.table[input_ids] * attention_mask).sum(-1)
-        p = torch.full((len(input_ids), 5), 0.001, dtype=torch.float64)
-        p[:, 4], p[:, 0] = top, 1 - 0.003 - top
+    def get_input_embeddings(self):
+        return self.embeddings
+
+    def forward(self, input_ids=None, attention_mask=None, inputs_embeds=None):
+        if inputs_embeds is None:
+            inputs_embeds = self.embeddings(input_ids)
+        top = 0.3 + (inputs_embeds[..., 0] * attention_mask).sum(-1)
+        small = torch.full_like(top, 0.001)
+        p = torch.stack([1 - 0.003 - top, small, small, small, top], -1)
         return SimpleNamespace(logits=p.log())
 
 
@@ -74,15 +80,14 @@ WEIGHTS = {"superb": 0.3, "excellent": 0.2, "dull": -0.15, "film": 0.05, "but": 
 @pytest.fixture
 def planted(smoke):
     from transformers import AutoTokenizer
-    tokenizer = AutoTokenizer.from_pretrained(smoke / "bert")
+    tokenizer = AutoTokenizer.from_pretrained(smoke / "random-bert")
     return Planted(tokenizer, WEIGHTS), tokenizer
 
 
 @pytest.fixture
 def tiny(smoke):
-    """A random BERT with a head, large enough in its weights that its probabilities move."""
-    import common
-    model, tokenizer = common.load_encoder(str(smoke / "bert"), seed=1)
+    """A random BERT with a head, its weights large enough that its probabilities move."""
+    model, tokenizer = common.load_encoder(str(smoke / "random-bert"), seed=1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(4)

