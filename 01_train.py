@@ -22,7 +22,7 @@ def cross_entropy(logits, labels, split, rows):
 def parse_args(argv=None):
     parser = cli(__doc__, data=True, device=True, overwrite=True)
     parser.add_argument("--model", type=family, required=True, help="its name, without the seed")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the new head, the order and dropout")
+    parser.add_argument("--seed", type=int, default=SEED, help="of head, order and dropout")
     add_training_flags(parser)
     return parser.parse_args(argv)
 

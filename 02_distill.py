@@ -1,22 +1,21 @@
 """Section 3.5: distil a student from the soft logits of the fine-tuned teacher.
 
-    L = alpha CE(z_s, y) + beta T^2 KL(p_t || p_s),   p = softmax(z / T),   alpha = beta = 0.5, T = 2
+    L = alpha CE(z_s, y) + beta T^2 KL(p_t || p_s),  p = softmax(z / T),  alpha = beta = 0.5, T = 2
 
 Reads   the text (--data); models/<teacher>_<seed>/; a pretrained student (--checkpoint)
 Writes  models/<model>_<seed>/ : weights, config, tokenizer, training_log.json, stamp.json
 
     python 02_distill.py --checkpoint huawei-noah/TinyBERT_General_6L_768D
-    python 02_distill.py --model kd_soft --alpha 0 --beta 1 --checkpoint huawei-noah/TinyBERT_General_6L_768D
 
-The second command distils from soft logits alone, as 3.2 has it (A6). The paper's test accuracy:
-KD-TinyBERT 0.541 (Figure 4; 04 measures ours).
+With --model kd_soft --alpha 0 --beta 1 it distils from soft logits alone, as 3.2 has it (A6). The
+paper's test accuracy: KD-TinyBERT 0.541 (Figure 4; 04 measures ours).
 """
 import torch
 import torch.nn.functional as F
 
 from common import (SEED, add_training_flags, already_made, cli, digest, encode, family, fit,
-                    load_classifier, load_encoder, load_splits, make_stamp, pick_device, predict_logits,
-                    run, save_classifier, training_arguments, weights_digest)
+                    load_classifier, load_encoder, load_splits, make_stamp, pick_device,
+                    predict_logits, run, save_classifier, training_arguments, weights_digest)
 
 
 def distillation_loss(student_logits, teacher_logits, labels, alpha=0.5, beta=0.5, temperature=2.0):
@@ -29,7 +28,7 @@ def distillation_loss(student_logits, teacher_logits, labels, alpha=0.5, beta=0.
 
 
 def decoded(tokenizer, texts):
-    """3.5: "each student batch was decoded and re-tokenized for the teacher": what the teacher reads."""
+    """What the teacher reads: "each student batch was decoded and re-tokenized" (3.5)."""
     return tokenizer.batch_decode(encode(tokenizer, texts), skip_special_tokens=True,
                                   clean_up_tokenization_spaces=False)
 
@@ -41,7 +40,7 @@ def parse_args(argv=None):
     parser.add_argument("--seed", type=int, default=SEED, help="of the student and of its teacher")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the gold labels")
     parser.add_argument("--beta", type=float, default=0.5, help="weight of the teacher")
-    parser.add_argument("--temperature", type=float, default=2.0, help="T, softens both distributions")
+    parser.add_argument("--temperature", type=float, default=2.0, help="T of the equation")
     add_training_flags(parser)
     return parser.parse_args(argv)
 
@@ -50,8 +49,10 @@ def main():
     args = parse_args()
     device = pick_device(args.device)
     splits = load_splits(args.data)
-    folder, teacher_name = f"{args.artifacts}/models/{args.model}_{args.seed}", f"{args.teacher}_{args.seed}"
-    inputs = {"text": digest(splits), "teacher": weights_digest(args.artifacts, teacher_name, splits)}
+    folder = f"{args.artifacts}/models/{args.model}_{args.seed}"
+    teacher_name = f"{args.teacher}_{args.seed}"
+    teacher_weights = weights_digest(args.artifacts, teacher_name, splits)
+    inputs = {"text": digest(splits), "teacher": teacher_weights}
     stamp = make_stamp(training_arguments(args), inputs, device)
     if already_made(f"{folder}/stamp.json", stamp, args.overwrite):
         print(f"{folder} is there")
@@ -66,8 +67,9 @@ def main():
         texts = [row["text"] for row in splits[split]]
         read = decoded(tokenizer, texts)
         pairs = zip(encode(teacher_tokenizer, texts), encode(teacher_tokenizer, read))
-        print(f"{sum(a != b for a, b in pairs)} of {len(texts)} {split} sentences differ for the teacher "
-              "once decoded and tokenized again", flush=True)
+        changed = sum(raw != again for raw, again in pairs)
+        print(f"{changed} of {len(texts)} {split} sentences change by being decoded and tokenized "
+              "again", flush=True)
         logits = predict_logits(teacher, teacher_tokenizer, read)
         teacher_logits[split] = torch.tensor(logits, dtype=torch.float32, device=device)
 

@@ -7,10 +7,10 @@ Writes  subset.jsonl (once: all models explain the same sentences);
     python 03_explain.py --model bert
     python 03_explain.py --model bert --methods shap_mask lime_seed --of-each 6
 
-Methods: shap and lime (3.6); ig, integrated gradients, a method that never damages a sentence; shap_mask,
-SHAP with [MASK] as its reference (A11); lime_seed, LIME with another sampling seed. Run again after an
-interruption, it goes on with the next sentence. The subset and all sampling have the seed 42; --seed is
-the model's.
+Methods: shap and lime (3.6); ig, integrated gradients, which never removes a token; shap_mask, SHAP
+with [MASK] as its reference (A11); lime_seed, LIME with another sampling seed. Run again after an
+interruption, it goes on with the next sentence. The subset and all sampling have the seed 42;
+--seed is the model's.
 """
 import random
 from pathlib import Path
@@ -30,7 +30,7 @@ IG_STEPS = 24  # points on the path: half of the sentences are within 0.2% of co
 
 
 def balanced_subset(rows, per_class):
-    """per_class sentences of every class, in the order of the split (3.1; how they are drawn: A2)."""
+    """per_class sentences of every class (3.1), drawn as A2 says, in the order of the split."""
     rng = random.Random(SEED)
     drawn = []
     for label, name in enumerate(LABELS):
@@ -42,12 +42,13 @@ def balanced_subset(rows, per_class):
     return sorted(drawn, key=rows.index)
 
 
-def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=SEED, precision="fp32"):
+def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=SEED,
+                 precision="fp32"):
     """LIME (3.6): words are removed at random, every occurrence at once, the library's default.
 
-    Returns the words of the class `label` with their attributions (m,), m <= 10, largest first, and
-    spans, for each word one [start, end] an occurrence; polarity_words and polarity_attributions, the
-    same for the polarity score; the intercept and the weighted R^2 of the class's linear model.
+    Returns words and their attributions (m,) for the class `label`, m <= 10, largest first; spans,
+    for each word one [start, end] an occurrence; polarity_words and polarity_attributions, the same
+    for the polarity score; the intercept and the weighted R^2 of the class's linear model.
     """
     from lime.lime_text import LimeTextExplainer
     polarity = len(LABELS)  # a sixth output beside the five probabilities
@@ -57,8 +58,8 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
         return np.column_stack([p, p @ (np.arange(len(LABELS)) - 2)])
 
     explainer = LimeTextExplainer(random_state=sentence_seed(seed, text))
-    explanation = explainer.explain_instance(text, f, labels=(polarity, label), num_samples=num_samples,
-                                             num_features=LIME_FEATURES)
+    explanation = explainer.explain_instance(text, f, labels=(polarity, label),
+                                             num_samples=num_samples, num_features=LIME_FEATURES)
     indexed = explanation.domain_mapper.indexed_string
     ids, weights = zip(*explanation.local_exp[label])
     polarity_ids, polarity_weights = zip(*explanation.local_exp[polarity])
@@ -72,7 +73,7 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
 
 
 def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
-    """Integrated gradients (Sundararajan et al. 2017) of the five probabilities in the word embeddings.
+    """Integrated gradients (Sundararajan et al. 2017) of the probabilities in the word embeddings.
 
     The path leads from `reference` (width,) at every wordpiece, [CLS] and [SEP] as they are, to the
     sentence; the integral is Gauss and Legendre's sum of `steps` points. The fields are those of
@@ -84,7 +85,8 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     start[1:-1] = reference
     points, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
     along = torch.tensor([0, 1, *((points + 1) / 2)], dtype=end.dtype, device=end.device)
-    path = (start + along[:, None, None] * (end - start)).requires_grad_()  # (2 + steps, n + 2, width)
+    path = start + along[:, None, None] * (end - start)  # (2 + steps, n + 2, width)
+    path.requires_grad_()
     mask = torch.ones(path.shape[:2], dtype=torch.long, device=end.device)
     p = model(inputs_embeds=path, attention_mask=mask).logits.double().softmax(-1)
     weights = torch.tensor(weights / 2, dtype=end.dtype, device=end.device)
@@ -126,8 +128,8 @@ def parse_args(argv=None):
                         help="masked sentences that SHAP asks for, a sentence (A12)")
     parser.add_argument("--lime-samples", type=positive, default=LIME_SAMPLES,
                         help="perturbed sentences that LIME asks for, a sentence")
-    parser.add_argument("--lime-precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
-                        help="of LIME's matrix products; auto is fp16 on a GPU, fp32 on a CPU (A10)")
+    parser.add_argument("--lime-precision", choices=("auto", "fp32", "fp16", "bf16"),
+                        default="auto", help="auto is fp16 on a GPU, fp32 on a CPU (A10)")
     return parser.parse_args(argv)
 
 
@@ -142,8 +144,8 @@ def main():
     if not subset_path.is_file():
         write_jsonl(subset_path, rows)
     if load_subset(args.artifacts) != rows:
-        stop(f"{subset_path} holds other sentences than --data and --per-class give; --artifacts DIR "
-             "keeps both")
+        stop(f"{subset_path} holds other sentences than --data and --per-class give; --artifacts "
+             "DIR keeps both")
     inputs = {"weights": weights, "subset": digest(rows)}
 
     model, tokenizer = load_classifier(args.artifacts, name, device)
@@ -163,7 +165,7 @@ def main():
     def shap_mask(row):
         return explain_shap(model, tokenizer, row["text"], None, args.max_evals)
 
-    def lime(row):  # A13: the predicted class; LIME's own default would be class 1 for every sentence
+    def lime(row):  # A13: the predicted class; LIME's own default is class 1 for every sentence
         return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
                             SEED, precision)
 

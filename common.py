@@ -1,4 +1,4 @@
-"""Faithfulness and Reasoning Drift in Compressed Transformers (2025): what two or more of the six scripts share.
+"""Faithfulness and Reasoning Drift in Compressed Transformers (2025): what the six scripts share.
 
 Read beside the paper, top to bottom:
 
@@ -10,8 +10,8 @@ Read beside the paper, top to bottom:
     6. Explainers                      3.6
     7. Artifacts and shared flags
 
-A number such as A4 is an assumption of ours where the paper is silent or contradicts itself. The README lists them all, and
-describes the files that pass between the scripts.
+A number such as A4 is an assumption of ours where the paper is silent or contradicts itself. The
+README lists them all, and describes the files that pass between the scripts.
 """
 import argparse
 import errno
@@ -45,15 +45,16 @@ import torch
 import transformers
 from huggingface_hub import constants
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig
+from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
+                          PretrainedConfig)
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # 1. What the paper fixes
 
 LABELS = ("very negative", "negative", "neutral", "positive", "very positive")  # 3.1: classes 0..4
 PAPER_MODELS = ("bert", "distilbert", "kd_tinybert")  # 3.2, in the order of its tables
 MODELS = {"bert": "BERT", "distilbert": "DistilBERT", "kd_tinybert": "KD-TinyBERT",
-          "tinybert_ce": "TinyBERT-CE"}  # the last is our control: TinyBERT trained on gold labels alone
+          "tinybert_ce": "TinyBERT-CE"}  # the last is our control: TinyBERT without a teacher
 PAIRS = (("bert", "distilbert"), ("bert", "kd_tinybert"), ("distilbert", "kd_tinybert"))  # 3.7 (2)
 KS = (3, 5, 10)  # 4.2
 SEED = 42  # 3.5
@@ -80,14 +81,14 @@ def stop(message):
     raise SystemExit(2)
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # 2. Text (3.1, 3.3)
 
 def load_splits(data):
     """{"train" | "validation" | "test": [{"id": "test-17", "text": str, "label": 0..4}, ...]}.
 
-    data: a folder with train, validation (or dev) and test .jsonl, or a data set of the Hub. The text
-    is untouched (3.3). The id is the split and the row in it, counted from 0.
+    data: a folder with train, validation (or dev) and test .jsonl, or a data set of the Hub. The
+    text is untouched (3.3). The id is the split and the row in it, counted from 0.
     """
     if Path(data).is_dir():
         loaded = {}
@@ -121,7 +122,7 @@ def load_splits(data):
 
 @contextmanager
 def from_hub(name, instead):
-    """Loading name, a repository of the Hub or a folder; where that fails, one line and exit status 2.
+    """Loading name, a repository of the Hub or a folder; where that fails: one line, exit status 2.
 
     A connection is tried first, for 3 seconds: the libraries would retry for half a minute.
     instead: what the user can do where there is no network.
@@ -136,8 +137,9 @@ def from_hub(name, instead):
     except ImportError as error:
         stop(f"the installation is broken: {one_line(error.__cause__ or error)}")
     except Exception as error:  # the libraries raise at least four unrelated types for one cause
-        stop(f"{name} was not found as a folder or at {hub.hostname} ({one_line(error)}). On Kaggle "
-             f"turn Internet on; without a network {instead}; HF_HUB_OFFLINE=1 takes an earlier download")
+        stop(f"{name} was not found as a folder or at {hub.hostname} ({one_line(error)}). On "
+             f"Kaggle turn Internet on; without a network {instead}; HF_HUB_OFFLINE=1 takes "
+             "what an earlier run downloaded")
 
 
 def one_line(error):
@@ -145,11 +147,11 @@ def one_line(error):
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # 3. The classifier (3.2, 3.3)
 
 def pick_device(name):
-    """torch.device for auto, cpu, cuda or cuda:1. Of a GPU's algorithms the repeatable ones are used."""
+    """torch.device for auto, cpu, cuda or cuda:1. A GPU has to use its repeatable algorithms."""
     if name == "auto":
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     try:
@@ -157,18 +159,18 @@ def pick_device(name):
         torch.zeros(1, device=device).add(1).cpu()
     except (RuntimeError, AssertionError) as error:
         stop(f"torch {torch.__version__} cannot use the device {name!r} "
-             f"({str(error).splitlines()[0]}). On Kaggle choose T4 x2, not P100; or pass --device cpu")
+             f"({one_line(error)}). On Kaggle choose T4 x2, not P100; or pass --device cpu")
     if device.type == "cuda":
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, protects nothing here
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing
     return device
 
 
 def load_encoder(checkpoint, seed, keep_layers=()):
     """A pretrained encoder with a new 5-class head drawn from the seed, and its tokenizer (3.2).
 
-    keep_layers: the encoder layers to keep, counted from 0; () is all. Stops when anything but the head
-    is missing from the checkpoint.
+    keep_layers: the encoder layers to keep, counted from 0; () is all. Stops when anything but the
+    head is missing from the checkpoint.
     """
     quiet()
     revision = REVISIONS.get(checkpoint, "main")
@@ -191,7 +193,7 @@ def load_encoder(checkpoint, seed, keep_layers=()):
     if keep_layers:
         layers = model.base_model.encoder.layer
         if max(keep_layers) >= len(layers):
-            stop(f"--keep-layers {max(keep_layers)}: {checkpoint} has layers 0 to {len(layers) - 1}")
+            stop(f"--keep-layers: {checkpoint} has the layers 0 to {len(layers) - 1}")
         model.base_model.encoder.layer = torch.nn.ModuleList(layers[i] for i in keep_layers)
         model.config.num_hidden_layers = len(keep_layers)
     return model.float(), tokenizer
@@ -204,8 +206,8 @@ def load_classifier(artifacts, name, device):
     model_stamp(artifacts, name)
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
     model.float().eval().requires_grad_(False)
-    # The head reads [CLS] alone, so the feed-forward block of the last layer runs for [CLS] alone: the
-    # same logits, 12 to 26% faster. The hook is on the LayerNorm between attention and feed-forward.
+    # The head reads [CLS] alone, so the feed-forward block of the last layer runs for [CLS] alone:
+    # the same logits, faster. The hook is on the LayerNorm between attention and feed-forward.
     blocks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     norms = [m for m in blocks[-1][-1].modules() if isinstance(m, torch.nn.LayerNorm)]
     norms[0].register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
@@ -219,15 +221,16 @@ def quiet():
 
 
 def autocast(device, precision):
-    """Mixed precision for a block: fp16 or bf16 matrix products over fp32 weights; fp32 is plain."""
+    """Mixed precision: fp16 or bf16 matrix products over fp32 weights; fp32 changes nothing."""
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
 def encode(tokenizer, texts):
     """Token ids of each text, with [CLS] and [SEP], cut at 256 (3.3). list of list of int."""
-    return tokenizer(list(texts), truncation=True, max_length=min(MAX_LENGTH, tokenizer.model_max_length),
-                     return_attention_mask=False, return_token_type_ids=False)["input_ids"]
+    longest = min(MAX_LENGTH, tokenizer.model_max_length)
+    return tokenizer(list(texts), truncation=True, max_length=longest, return_attention_mask=False,
+                     return_token_type_ids=False)["input_ids"]
 
 
 def pad(tokenizer, ids, device):
@@ -240,9 +243,9 @@ def pad(tokenizer, ids, device):
 def predict_logits(model, tokenizer, inputs, precision="fp32"):
     """Logits, float64 (n, 5).
 
-    inputs: texts, or tuples of wordpiece ids without [CLS] and [SEP], so that removing a token removes
-    just that token. Equal inputs run once. Inputs of like length share a batch: 384 tokens on a CPU,
-    16,384 on a GPU.
+    inputs: texts, or tuples of wordpiece ids without [CLS] and [SEP], so that removing a token
+    removes just that token. Equal inputs run once. Inputs of like length share a batch of at most
+    384 tokens on a CPU, 16,384 on a GPU.
     """
     distinct = list(dict.fromkeys(inputs))
     texts = [x for x in distinct if isinstance(x, str)]
@@ -263,7 +266,7 @@ def predict_logits(model, tokenizer, inputs, precision="fp32"):
         logits.update(zip(batch, out.double().cpu().numpy()))
     result = np.array([logits[x] for x in inputs]).reshape(len(inputs), len(LABELS))
     if not np.isfinite(result).all():
-        stop("the model's outputs are not numbers: its training diverged. Train it with --overwrite")
+        stop("the model gives no numbers: its training diverged; train again with --overwrite")
     return result
 
 
@@ -272,7 +275,7 @@ def predict_proba(model, tokenizer, inputs, precision="fp32"):
     return torch.from_numpy(predict_logits(model, tokenizer, inputs, precision)).softmax(-1).numpy()
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # 4. The optimisation protocol (3.4), identical for 01 and 02: the loss is what they pass in
 
 def add_training_flags(parser):
@@ -284,7 +287,7 @@ def add_training_flags(parser):
     parser.add_argument("--epochs", type=positive, default=10, help="at most this many (A7)")
     parser.add_argument("--patience", type=positive, default=2,
                         help="epochs without a lower validation loss before training stops")
-    parser.add_argument("--learning-rate", type=float, default=2e-5, help="AdamW's, after the warm-up")
+    parser.add_argument("--learning-rate", type=float, default=2e-5, help="after the warm-up")
     parser.add_argument("--batch-size", type=positive, default=TRAIN_BATCH, help="sentences a step")
     parser.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
                         help="of matrix products; auto is fp16 on a GPU, fp32 on a CPU (A10)")
@@ -293,13 +296,13 @@ def add_training_flags(parser):
 
 
 def training_arguments(args):
-    """The flags that decide what a training gives, for its stamp; the text is known by its digest."""
+    """The flags that decide what a training gives; the stamp knows the text by its digest."""
     told = ("artifacts", "data", "device", "overwrite")
     return {key: value for key, value in vars(args).items() if key not in told}
 
 
 def shuffled_batches(lengths, size, seed, epoch, group_by_length):
-    """Index lists of one epoch's batches, a function of (seed, epoch). lengths: tokens a sentence."""
+    """Index lists of one epoch's batches, by seed and epoch. lengths: tokens of each sentence."""
     order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
     if group_by_length:  # sort within stretches of 50 batches, then shuffle the batches
         stretches = [order[i:i + 50 * size] for i in range(0, len(order), 50 * size)]
@@ -312,11 +315,11 @@ def shuffled_batches(lengths, size, seed, epoch, group_by_length):
 
 
 def fit(model, tokenizer, splits, loss_fn, args):
-    """Section 3.4: AdamW, linear warm-up of 10%, clipping at 1.0, early stopping, best weights kept.
+    """Section 3.4: AdamW, linear warm-up of 10%, clipping at 1.0, early stopping, best weights.
 
-    loss_fn(logits (b, 5), labels (b,), split, rows (b,)) -> mean loss of these rows of the split. Early
-    stopping uses the same loss on the validation split (A8). Returns the log, one dict an epoch; the
-    model holds the weights of the best epoch and is in eval mode.
+    loss_fn(logits (b, 5), labels (b,), split, rows (b,)) -> mean loss of these rows of the split.
+    Early stopping uses the same loss on the validation split (A8). Returns the log, one dict an
+    epoch; the model holds the weights of the best epoch and is in eval mode.
     """
     device, name = model.device, f"{args.model}_{args.seed}"
     precision = args.precision
@@ -334,7 +337,7 @@ def fit(model, tokenizer, splits, loss_fn, args):
     for seed_generator in (random.seed, np.random.seed, torch.manual_seed):  # 3.5
         seed_generator(args.seed)
     steps = math.ceil(len(ids["train"]) / args.batch_size) * args.epochs
-    # A9: AdamW's own weight decay, 0.01, and betas. fused: one pass over the weights, the same result.
+    # A9: AdamW's own weight decay, 0.01, and betas. fused is faster and gives the same.
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, fused=True)
     scheduler = transformers.get_linear_schedule_with_warmup(optimizer, int(0.1 * steps), steps)
     scaler = torch.amp.GradScaler(device.type, init_scale=2.0**12, enabled=precision == "fp16")
@@ -365,8 +368,8 @@ def fit(model, tokenizer, splits, loss_fn, args):
                 validation_loss += loss.item() * len(rows) / n
                 correct += (logits.argmax(-1) == labels["validation"][rows]).sum().item()
         if not math.isfinite(validation_loss):
-            stop(f"the validation loss of {name} is {validation_loss} after epoch {epoch}: training "
-                 "diverged. A lower --learning-rate or --precision fp32 usually mends it")
+            stop(f"the validation loss of {name} is {validation_loss} after epoch {epoch}; "
+                 "training diverged. A lower --learning-rate or --precision fp32 usually helps")
         log.append({"epoch": epoch, "train_loss": train_loss.item() / len(lengths),
                     "validation_loss": validation_loss, "validation_accuracy": correct / n,
                     "seconds": round(time.time() - started, 1)})
@@ -395,7 +398,7 @@ def save_classifier(model, tokenizer, log, args, stamp):
     print(f"wrote {folder}")
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
 
 def token_ids(tokenizer, text):
@@ -417,15 +420,15 @@ def predicted_attributions(row):
 
 
 def polarity_attributions(row):
-    """phi (n,) of the polarity score sum_c (c - 2) p_c, which needs no choice of a class. Attributions
-    are linear in the output, so this is exact."""
+    """phi (n,) of the polarity score sum_c (c - 2) p_c, which needs no choice of a class. It
+    is exact, for attributions are linear in the output."""
     phi = np.array(row["attributions"], dtype=float).reshape(-1, len(LABELS))
     return phi @ (np.arange(len(LABELS)) - 2)
 
 
 def top_k(scores, k):
-    """Positions of the k largest |scores|, largest first. Equal ones, to 12 digits, stand in the order
-    of the sentence (A5). (min(k, n),)"""
+    """Positions of the k largest |scores|, largest first; equal ones, to 12 digits, in the order of
+    the sentence (A5)."""
     return np.argsort(-np.round(np.abs(np.asarray(scores, dtype=float)), 12), kind="stable")[:k]
 
 
@@ -436,12 +439,12 @@ def cosine(a, b):
 
 
 def remove(ids, positions):
-    """What "remove" means (A4): the wordpieces at these positions are deleted, the rest closes up."""
+    """What "remove" means (A4): the wordpieces at these positions are deleted."""
     gone = {int(p) for p in positions}
     return tuple(x for i, x in enumerate(ids) if i not in gone)
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # 6. Explainers (3.6)
 
 def sentence_seed(seed, text):
@@ -450,8 +453,8 @@ def sentence_seed(seed, text):
 
 
 def mean_embedding(model, tokenizer, train):
-    """(width,): "a summary of BERT's internal token embeddings" from "50 background samples" (3.6), read as
-    the mean over all wordpieces of 50 training sentences in the model's own embedding table (A11)."""
+    """(width,): "a summary of BERT's internal token embeddings" with "50 background samples" (3.6):
+    the mean, in the model's own table, over the wordpieces of 50 training sentences (A11)."""
     background = random.Random(SEED).sample(train, min(BACKGROUND, len(train)))
     ids = [i for row in background for i in token_ids(tokenizer, row["text"])]
     return model.get_input_embeddings().weight[ids].detach().mean(0)
@@ -459,7 +462,7 @@ def mean_embedding(model, tokenizer, train):
 
 @contextmanager
 def mask_embedding(model, tokenizer, vector):
-    """Inside the block [MASK], which SHAP's text masker puts in place of a token, has this embedding."""
+    """Inside the block, [MASK], which SHAP puts for a token, has this embedding (width,)."""
     table, row = model.get_input_embeddings().weight, tokenizer.mask_token_id
     kept = table[row].detach().clone()
     with torch.no_grad():
@@ -472,11 +475,12 @@ def mask_embedding(model, tokenizer, vector):
 
 
 def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
-    """Owen values of the five probabilities: shap.Explainer, text masker, partition algorithm (3.6).
+    """Owen values of the five probabilities by shap.Explainer, text masker, partition (3.6).
 
-    reference: the embedding (width,) that an absent token gets; None is that of [MASK]. Returns tokens and spans of the n wordpieces, attributions (n, 5), special_attributions (2, 5) of
-    [CLS] and [SEP] (which get credit when the budget ends before the sentence is finished) and
-    base_values (5,). All of these add up to the probabilities.
+    reference: the embedding (width,) of an absent token; None is that of [MASK]. Returns tokens and
+    spans of the n wordpieces, attributions (n, 5), special_attributions (2, 5) of [CLS] and [SEP]
+    (which get credit when the budget ends before the sentence is finished) and base_values (5,).
+    They all add up to the probabilities.
     """
     import shap
     known = {}
@@ -499,9 +503,9 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
 def explain_missing(path, rows, explain, stamp, args, what):
     """Explain the rows whose id is not yet in the file, append each as a line, return all in order.
 
-    explain(row) -> dict to add to the row. With --shard only this share of the rows is explained, into
-    a file of its own; only what is explained is returned. The stamp lies beside the file: settings other
-    than it names are refused, or with --overwrite replace what is there.
+    explain(row) -> dict to add to the row. With --shard only this share of the rows is explained,
+    into a file of its own, and only what is there is returned. The stamp lies beside the file:
+    settings other than it names are refused, or with --overwrite replace what is there.
     """
     share, shares = args.shard
     part = path if shares == 1 else path.with_suffix(f".{share}of{shares}.jsonl")
@@ -512,7 +516,7 @@ def explain_missing(path, rows, explain, stamp, args, what):
                 old.unlink()
         write_json(path.with_suffix(".stamp.json"), stamp)
     drop_torn_line(part)
-    there = {row["id"] for file in parts(path) for row in read_jsonl(file)}
+    there = explained_rows(path)
     mine = [row for row in rows[share::shares] if row["id"] not in there]
     print(f"{what}: {len(rows[share::shares]) - len(mine)} sentences are there, {len(mine)} to do",
           flush=True)
@@ -520,11 +524,11 @@ def explain_missing(path, rows, explain, stamp, args, what):
         for row in progress(mine, what, "sentence"):
             file.write(json.dumps(plain(row | explain(row)), allow_nan=False) + "\n")
             file.flush()
-    found = {row["id"]: row for file in parts(path) for row in read_jsonl(file)}
-    return [found[row["id"]] for row in rows if row["id"] in found]
+    there = explained_rows(path)
+    return [there[row["id"]] for row in rows if row["id"] in there]
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # 7. Artifacts and shared flags
 
 def cli(doc, data=False, device=False, overwrite=False, shard=False):
@@ -534,17 +538,17 @@ def cli(doc, data=False, device=False, overwrite=False, shard=False):
     parser.add_argument("--artifacts", default="artifacts", metavar="DIR",
                         help="the folder through which the stages pass their files")
     if data:
-        parser.add_argument("--data", default=DATASET, metavar="ID|DIR", help="a data set of the Hub, "
-                            "or a folder with train, validation (or dev) and test .jsonl")
+        parser.add_argument("--data", default=DATASET, metavar="ID|DIR", help="a data set of the "
+                            "Hub, or a folder with train, validation (or dev) and test .jsonl")
     if device:
-        parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:1; auto is the GPU if "
-                            "there is one")
+        parser.add_argument("--device", default="auto",
+                            help="cpu, cuda or cuda:1; auto is the GPU if there is one")
     if overwrite:
         parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     if shard:
         default = f"{os.environ.get('RANK', 0)}/{os.environ.get('WORLD_SIZE', 1)}"
         parser.add_argument("--shard", type=shard_of, default=default, metavar="I/N",
-                            help="explain only share I of N, counted from 0; by default RANK of WORLD_SIZE")
+                            help="explain only share I of N, from 0; RANK of WORLD_SIZE if set")
     return parser
 
 
@@ -580,8 +584,8 @@ def progress(items, what, unit):
 
 
 def run(main):
-    """Call a stage's main(). Its time and memory go into runs.jsonl; Ctrl-C, a full disk and a read-only
-    folder end it in one line."""
+    """Call a stage's main(). Its time and memory go into runs.jsonl; Ctrl-C, a full disk and a
+    read-only folder end it in one line."""
     started = time.time()
     try:
         args = main()
@@ -592,7 +596,8 @@ def run(main):
             raise
         stop(f"{error.strerror}: {error.filename or 'the disk'}. What is finished is kept. "
              "--artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     record = {"stage": Path(sys.argv[0]).stem, "model": getattr(args, "model", None),
               "seed": getattr(args, "seed", None), "argv": sys.argv[1:],
@@ -605,8 +610,8 @@ def run(main):
 
 
 def make_stamp(arguments, inputs, device):
-    """What produced a file. Arguments and input digests must match for the file to be reused; versions,
-    commit and device are only recorded."""
+    """What produced a file. Arguments and input digests must match for the file to be reused;
+    versions, commit and device are only recorded."""
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent,
                          check=False, capture_output=True, text=True)
     return {"arguments": arguments, "inputs": inputs, "commit": git.stdout.strip() or "unknown",
@@ -615,8 +620,8 @@ def make_stamp(arguments, inputs, device):
 
 
 def already_made(path, stamp, overwrite):
-    """Whether the artifact with its stamp at path is there and was made in the same way. Stops, naming
-    what differs, where it was made in another way."""
+    """Whether the artifact with its stamp at path is there and was made in the same way. Where it
+    was made in another way: stops and names what differs."""
     if overwrite or not Path(path).is_file():
         return False
     old = read_json(path)
@@ -666,6 +671,13 @@ def parts(path):
     return [*path.parent.glob(path.name), *sorted(path.parent.glob(f"{path.stem}.*of*.jsonl"))]
 
 
+def explained_rows(path):
+    """{id: row} of an explanation, in all its files. A half line, cut by a kill or just being written
+    by another share, is none."""
+    lines = [line for file in parts(path) for line in file.read_text("utf-8").split("\n")[:-1]]
+    return {row["id"]: row for row in map(json.loads, lines)}
+
+
 def explained_models(artifacts):
     """[(model, seed), ...] that have SHAP explanations, in the order of seeds and of MODELS."""
     stamps = (Path(artifacts) / "explanations").glob("*.shap.stamp.json")
@@ -683,14 +695,14 @@ def has_explanations(artifacts, model, seed, method):
 
 
 def load_explanations(artifacts, model, seed, method, subset=None):
-    """The rows of explanations/<model>_<seed>.<method>.jsonl, or [] where there are none. With a subset:
-    in its order, and all of them. Stops unless they are of the weights that models/ holds now."""
+    """The rows of explanations/<model>_<seed>.<method>.jsonl, or [] where there are none. With a
+    subset: in its order, and all of them. Stops unless they explain the weights in models/ now."""
     if not has_explanations(artifacts, model, seed, method):
         return []
     path = Path(artifacts) / "explanations" / f"{model}_{seed}.{method}.jsonl"
     again = f"03_explain.py --model {model} --seed {seed} --methods {method}"
     inputs = read_json(path.with_suffix(".stamp.json"))["inputs"]
-    rows = {row["id"]: row for file in parts(path) for row in read_jsonl(file)}
+    rows = explained_rows(path)
     if inputs["weights"] != weights_digest(artifacts, f"{model}_{seed}"):
         stop(f"{path} explains other weights than models/{model}_{seed} holds; {again} --overwrite")
     if subset is None:

@@ -1,0 +1,263 @@
+"""common.py, 01, 02 and 03: asking models, training, explaining, and files that can be trusted."""
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from common import (LABELS, already_made, cosine, digest, explain_missing, explain_shap, fit,
+                    load_classifier, load_encoder, load_explanations, load_splits, make_stamp,
+                    mask_embedding, mean_embedding, polarity_attributions, predict_proba,
+                    predicted_attributions, remove, save_classifier, shuffled_batches, token_ids,
+                    top_k, write_json, write_jsonl)
+from conftest import WEIGHTS
+
+TEXTS = ["a superb film !", "dull", "the ending was long but the film was excellent , really"]
+CPU = torch.device("cpu")
+
+
+def training_args(folder, **changes):
+    flags = {"artifacts": folder, "model": "bert", "seed": 42, "precision": "fp32", "epochs": 9,
+             "batch_size": 32, "learning_rate": 1e-3, "patience": 2, "group_by_length": False}
+    return SimpleNamespace(**flags | changes)
+
+
+# --- The classifier
+
+def test_a_batch_gives_what_each_text_gives_alone_and_ids_give_what_texts_give(tiny):
+    together = predict_proba(*tiny, [*TEXTS, TEXTS[0]])
+    alone = np.concatenate([predict_proba(*tiny, [text]) for text in [*TEXTS, TEXTS[0]]])
+    by_ids = predict_proba(*tiny, [token_ids(tiny[1], text) for text in [*TEXTS, TEXTS[0]]])
+    assert np.abs(together - alone).max() < 1e-6 and np.abs(together - by_ids).max() < 1e-6
+    assert together.std(0).max() > 0.01 and together.sum(1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("encoder", ["random-bert", "random-distilbert", "random-tinybert"])
+def test_a_saved_classifier_gives_the_logits_of_the_plain_model(smoke, tmp_path, encoder):
+    model, tokenizer = load_encoder(str(smoke / encoder), seed=1)
+    for parameter in model.parameters():
+        parameter.data.mul_(4)
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False)
+    plain = model.eval()(**batch).logits.softmax(-1).detach().numpy()
+    save_classifier(model, tokenizer, [], training_args(tmp_path), {})
+    loaded, tokenizer = load_classifier(tmp_path, "bert_42", CPU)
+    assert np.abs(predict_proba(loaded, tokenizer, TEXTS) - plain).max() < 1e-6
+
+
+def test_the_new_head_depends_on_the_seed_alone(smoke):
+    heads = [load_encoder(str(smoke / "random-bert"), seed)[0].classifier.weight for seed in (1, 1, 2)]
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_kept_layers_are_those_of_the_checkpoint(smoke):
+    whole, _ = load_encoder(str(smoke / "random-bert"), 1)
+    half, _ = load_encoder(str(smoke / "random-bert"), 1, keep_layers=[1])
+    name = "attention.self.query.weight"
+    assert half.config.num_hidden_layers == len(half.bert.encoder.layer) == 1
+    assert torch.equal(half.bert.encoder.layer[0].get_parameter(name),
+                       whole.bert.encoder.layer[1].get_parameter(name))
+
+
+# --- Training
+
+def test_every_sentence_is_once_in_an_epoch_and_like_lengths_share_batches(rng):
+    lengths = rng.integers(5, 60, size=1000)
+
+    def padding(batches):
+        return sum(max(lengths[rows]) * len(rows) for rows in batches) / lengths.sum()
+
+    plain = shuffled_batches(lengths, 32, 42, 1, False)
+    grouped = shuffled_batches(lengths, 32, 42, 1, True)
+    for batches in (plain, grouped):
+        assert sorted(np.concatenate(batches)) == list(range(1000))
+    assert padding(grouped) < 1.1 < 1.5 < padding(plain)
+    assert [list(b) for b in plain] == [list(b) for b in shuffled_batches(lengths, 32, 42, 1, False)]
+    assert list(plain[0]) != list(shuffled_batches(lengths, 32, 42, 2, False)[0])
+
+
+def test_training_stops_after_two_worse_epochs_and_keeps_the_best_weights(smoke):
+    model, tokenizer = load_encoder(str(smoke / "random-bert"), seed=1)
+    rows = load_splits(str(smoke / "text"))["train"][:64]
+    splits = {"train": rows, "validation": rows}
+    planned, weights = iter([1.0, 0.5, 0.7, 0.6, 0.1]), []
+
+    def loss(logits, labels, split, rows):  # the validation loss is what was planned
+        if split == "train":
+            return logits.sum()
+        weights.append(model.classifier.weight.detach().clone())
+        return logits.sum() * 0 + next(planned)
+
+    log = fit(model, tokenizer, splits, loss, training_args(""))
+    assert [round(epoch["validation_loss"], 3) for epoch in log] == [1.0, 0.5, 0.7, 0.6]
+    assert torch.equal(model.classifier.weight, weights[1])
+    assert not torch.equal(weights[1], weights[3]) and not model.training
+
+
+def test_the_distillation_loss_by_hand(scripts):
+    loss = scripts["02"].distillation_loss
+    student, teacher = torch.tensor([[2.0, 0, 0, 0, 0]]), torch.tensor([[0.0, 0, 0, 0, 2]])
+    e, labels = np.e, torch.tensor([0])
+    high, low = e / (e + 4), 1 / (e + 4)  # both softmaxes at T = 2
+    kl = high * np.log(high / low) + low * np.log(low / high)
+    ce = -np.log(e**2 / (e**2 + 4))
+    assert loss(student, teacher, labels).item() == pytest.approx(0.5 * ce + 0.5 * 4 * kl, rel=1e-5)
+    assert loss(teacher, teacher, labels, alpha=0).item() == pytest.approx(0, abs=1e-6)
+    twice = loss(student.repeat(2, 1), teacher.repeat(2, 1), torch.tensor([0, 0]))  # a mean
+    assert twice.item() == pytest.approx(loss(student, teacher, labels).item(), rel=1e-6)
+
+
+def test_decoding_and_tokenizing_again_changes_nothing_here(scripts, tiny):
+    texts = ["it 's not much of a film , it 's superb !", "a dull , long ending"]
+    read = scripts["02"].decoded(tiny[1], texts)
+    assert [token_ids(tiny[1], t) for t in read] == [token_ids(tiny[1], t) for t in texts]
+
+
+# --- The unit of explanation
+
+def test_top_k_cosine_and_removal_by_hand():
+    assert list(top_k([0.1, -0.5, 0.5, 0.2], 3)) == [1, 2, 3]
+    assert list(top_k([0.1], 3)) == [0]
+    assert cosine(np.array([1.0, 0]), np.array([1.0, 1])) == pytest.approx(0.5**0.5)
+    assert np.isnan(cosine(np.zeros(2), np.ones(2)))
+    assert remove((7, 8, 9), [np.int64(1)]) == (7, 9)
+
+
+def test_the_subset_is_balanced_in_order_and_fixed(scripts, smoke, capsys):
+    test = load_splits(str(smoke / "text"))["test"]
+    drawn = scripts["03"].balanced_subset(test, 3)
+    assert sorted(row["label"] for row in drawn) == sorted([0, 1, 2, 3, 4] * 3)
+    assert drawn == [row for row in test if row in drawn]
+    assert drawn == scripts["03"].balanced_subset(test, 3)
+    with pytest.raises(SystemExit):
+        scripts["03"].balanced_subset(test, 1000)
+
+
+# --- Explainers, on a model whose attributions are known and on a random BERT
+
+def test_shap_finds_the_planted_weights_and_adds_up(planted, tiny):
+    text = "a superb film but dull"
+    row = explain_shap(*planted, text) | {"predicted": 4}
+    expected = [WEIGHTS.get(token, 0.0) for token in row["tokens"]]
+    assert predicted_attributions(row) == pytest.approx(expected, abs=1e-6)
+    assert polarity_attributions(row) == pytest.approx(np.array(expected) * 4, abs=1e-6)
+    for reference in (None, mean_embedding(*tiny, [{"text": text}])):
+        row = explain_shap(*tiny, text, reference, max_evals=20)  # not enough to finish
+        total = row["base_values"] + row["attributions"].sum(0) + row["special_attributions"].sum(0)
+        assert total == pytest.approx(predict_proba(*tiny, [text])[0], abs=1e-6)
+
+
+def test_the_reference_is_put_in_and_taken_out(tiny):
+    model, tokenizer = tiny
+    table, before = model.get_input_embeddings().weight, model.get_input_embeddings().weight.clone()
+    train = [{"text": "superb film"}, {"text": "dull"}]
+    vector = mean_embedding(model, tokenizer, train)
+    ids = [*token_ids(tokenizer, "superb film"), *token_ids(tokenizer, "dull")]
+    assert torch.allclose(vector, before[ids].mean(0))
+    with pytest.raises(KeyError), mask_embedding(model, tokenizer, vector):
+        assert torch.equal(table[tokenizer.mask_token_id], vector)
+        raise KeyError
+    assert torch.equal(table, before)
+
+
+def test_lime_finds_the_planted_words_at_every_place(scripts, planted):
+    explain, text = scripts["03"].explain_lime, "superb , superb film but dull"
+    row = explain(*planted, text, 4, num_samples=1000)
+    assert row["words"][:2] == ["superb", "dull"] and row["attributions"][0] > 0.3
+    assert row["spans"][0] == [[0, 6], [9, 15]] and row["polarity_words"][:2] == ["superb", "dull"]
+    assert row["polarity_attributions"][0] == pytest.approx(4 * row["attributions"][0], rel=0.02)
+    assert explain(*planted, text, 4, 1000) == row
+    assert explain(*planted, text, 4, 1000, seed=43)["attributions"] != row["attributions"]
+
+
+def test_integrated_gradients_of_a_linear_probability_are_weight_times_change(scripts, planted):
+    reference = torch.tensor([0.01], dtype=torch.float64)
+    row = scripts["03"].explain_ig(*planted, "a superb film but dull", reference) | {"predicted": 4}
+    expected = [WEIGHTS.get(token, 0.0) - 0.01 for token in row["tokens"]]
+    assert predicted_attributions(row) == pytest.approx(expected, abs=1e-9)
+    assert max(row["completeness_gap"]) < 1e-9
+
+
+@pytest.mark.parametrize("encoder", ["random-bert", "random-distilbert", "random-tinybert"])
+def test_integrated_gradients_are_complete_on_a_random_model(scripts, smoke, encoder):
+    model, tokenizer = load_encoder(str(smoke / encoder), seed=1)
+    for parameter in model.parameters():
+        parameter.data.mul_(4)
+    reference = mean_embedding(model, tokenizer, [{"text": text} for text in TEXTS])
+    row = scripts["03"].explain_ig(model.eval(), tokenizer, TEXTS[2], reference, steps=100)
+    change = predict_proba(model, tokenizer, [TEXTS[2]])[0] - row["base_values"]
+    assert row["attributions"].sum(0) == pytest.approx(change, abs=0.01 * np.abs(change).max())
+    assert np.abs(change).max() > 0.005 and not row["special_attributions"].any()
+
+
+# --- Files that can be trusted
+
+def test_explaining_goes_on_after_a_torn_line_and_in_shares(tmp_path, capsys):
+    rows, asked = [{"id": str(i)} for i in range(5)], []
+    stamp = make_stamp({"max_evals": 1}, {"weights": "w"}, CPU)
+    args = SimpleNamespace(overwrite=False, shard=(0, 1))
+
+    def explain(row):
+        asked.append(row["id"])
+        return {"phi": np.float64(row["id"]), "nothing": float("nan")}
+
+    path = tmp_path / "bert_42.shap.jsonl"
+    write_json(path.with_suffix(".stamp.json"), stamp)
+    path.write_text('{"id": "0", "phi": 0.0, "nothing": null}\n{"id": "1", "ph')
+    args.shard = (1, 2)
+    shared = explain_missing(path, rows, explain, stamp, args, "")
+    assert asked == ["1", "3"] and [row["id"] for row in shared if "phi" in row] == ["0", "1", "3"]
+    args.shard = (0, 1)
+    done = explain_missing(path, rows, explain, stamp, args, "")
+    assert asked == ["1", "3", "2", "4"]
+    assert done == [{"id": str(i), "phi": float(i), "nothing": None} for i in range(5)]
+    other = make_stamp({"max_evals": 2}, {"weights": "w"}, CPU)
+    with pytest.raises(SystemExit):
+        explain_missing(path, rows, explain, other, args, "")
+    assert "max_evals (1 there, 2 now)" in capsys.readouterr().err
+    args.overwrite = True
+    explain_missing(path, rows, explain, other, args, "")
+    assert asked[4:] == ["0", "1", "2", "3", "4"]
+
+
+def test_explanations_of_other_weights_or_sentences_are_refused(tmp_path, capsys):
+    path = tmp_path / "explanations" / "bert_42.shap.jsonl"
+    subset = [{"id": "a", "text": "x", "label": 0}, {"id": "b", "text": "y", "label": 1}]
+    write_json(tmp_path / "models" / "bert_42" / "stamp.json", {"weights": "w"})
+    write_jsonl(path, subset[::-1])
+    write_json(path.with_suffix(".stamp.json"), {"inputs": {"weights": "w"}})
+    assert load_explanations(tmp_path, "bert", 42, "shap", subset) == subset
+    assert load_explanations(tmp_path, "bert", 42, "lime", subset) == []
+    for broken in (subset + [{"id": "c", "text": "z"}], [subset[0], subset[1] | {"text": "other"}]):
+        with pytest.raises(SystemExit):
+            load_explanations(tmp_path, "bert", 42, "shap", broken)
+    write_json(tmp_path / "models" / "bert_42" / "stamp.json", {"weights": "v"})
+    with pytest.raises(SystemExit):
+        load_explanations(tmp_path, "bert", 42, "shap", subset)
+    assert capsys.readouterr().err.count("\n") == 3  # one line each
+
+
+def test_another_version_is_no_reason_to_refuse_but_another_text_is(tmp_path):
+    stamp = make_stamp({"epochs": 2, "keep_layers": []}, {"text": digest(TEXTS)}, CPU)
+    write_json(tmp_path / "stamp.json", stamp | {"versions": {}, "commit": "other"})
+    assert already_made(tmp_path / "stamp.json", stamp, False)
+    assert not already_made(tmp_path / "stamp.json", stamp, True)
+    with pytest.raises(SystemExit):
+        already_made(tmp_path / "stamp.json", stamp | {"inputs": {"text": "t"}}, False)
+
+
+@pytest.mark.parametrize("line, says", [
+    ('{"text": "a", "label": 5}', "the label of test-0 is 5, not one of 0 to 4"),
+    ('{"text": " ", "label": 0}', "test-0 has no text"), ('{"text": ', "line 1 is not JSON")])
+def test_text_that_cannot_be_used_is_named_in_one_line(tmp_path, capsys, line, says):
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": "a", "label": 0}) + "\n")
+    assert list(load_splits(str(tmp_path))) == ["train", "validation", "test"]
+    (tmp_path / "test.jsonl").write_text(line + "\n")
+    with pytest.raises(SystemExit) as error:
+        load_splits(str(tmp_path))
+    said = capsys.readouterr().err
+    assert error.value.code == 2 and says in said and said.count("\n") == 1
+
+
+def test_the_labels_are_the_papers():
+    assert LABELS == ("very negative", "negative", "neutral", "positive", "very positive")

@@ -1,0 +1,117 @@
+"""bash run_all.sh as its user runs it, and every command that run_all.sh and the README name."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+from common import read_json, read_jsonl
+from conftest import ROOT
+
+
+def run_all(*argv, **env):
+    path = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+    return subprocess.run(["bash", "run_all.sh", *argv], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"PATH": path} | env)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifacts")
+    done = run_all("smoke", ARTIFACTS=str(folder))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "preset smoke" in done.stdout and done.stdout.splitlines()[-1].endswith("report.md")
+    return folder
+
+
+def test_the_report_has_five_tables_and_ten_figures(artifacts):
+    report = (artifacts / "report.md").read_text()
+    assert [int(n) for n in re.findall(r"^#+ Table (\d)", report, re.M)] == [1, 2, 3, 4, 5]
+    figures = sorted(set(re.findall(r"figures/figure\d\.png", report)))
+    assert len(figures) == 10 and all((artifacts / f).stat().st_size > 5000 for f in figures)
+    for number in ("0.096 ± 0.100", "0.468", "0.720 ± 0.351", "0.641 ± 0.090", "Neutral (0.452)"):
+        assert number in report  # the paper's
+    assert "nan" not in report.lower() and "None" not in report
+
+
+def test_explanations_open_in_pandas_and_add_up(artifacts):
+    path = artifacts / "explanations" / "kd_tinybert_42"
+    files = sorted(path.parent.glob(f"{path.name}.shap.*jsonl"))
+    shap = pandas.concat([pandas.read_json(file, lines=True) for file in files])
+    assert len(shap) == 10 and (shap["label"].value_counts() == 2).all()
+    for row in shap.to_dict("records"):
+        phi = row["attributions"] + row["special_attributions"] + [row["base_values"]]
+        total = pandas.DataFrame(phi).sum()
+        assert list(total) == pytest.approx(row["probabilities"], abs=1e-5)
+
+
+def test_again_nothing_is_done_twice_and_what_a_kill_left_is_completed(artifacts, tmp_path):
+    def content(folder):
+        names = ("tables/*.json", "measures/*.jsonl")
+        return {p.name: p.read_bytes() for name in names for p in folder.glob(name)}
+
+    copy = tmp_path / "copy"
+    shutil.copytree(artifacts, copy)
+    shutil.rmtree(copy / "models" / "kd_tinybert_42")  # killed in training
+    (copy / "models" / ".kd_tinybert_42.partial").mkdir()
+    for path in (copy / "explanations").glob("bert_42.ig.*jsonl"):  # killed while explaining
+        path.write_bytes(path.read_bytes()[:-100])
+    done = run_all("smoke", ARTIFACTS=str(copy))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert content(copy) == content(artifacts)
+    weights = [read_json(f / "models/kd_tinybert_42/stamp.json")["weights"] for f in (artifacts, copy)]
+    assert weights[0] == weights[1]
+
+
+def test_a_stage_that_is_run_wrongly_says_so_in_one_line(artifacts, call, smoke):
+    for number, flags, says in (
+            ("03", ["--model", "nobody"], "there is no model nobody_42"),
+            ("02", ["--checkpoint", smoke / "random-tinybert", "--alpha", "0.1"], "alpha (0.5 there"),
+            ("03", ["--model", "bert", "--per-class", "3"], "subset.jsonl holds other sentences"),
+            ("05", ["--max-evals", "99"], "max_evals")):
+        data = [] if number == "06" else ["--data", ROOT / "standins" / "smoke" / "text"]
+        status, _, err = call(number, "--artifacts", artifacts, *data, *flags)
+        assert status == 2 and says in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("argv", [("gpu",), ("cpu", "DATA=a b")])
+def test_run_all_refuses_in_one_line_what_it_cannot_do(argv):
+    done = run_all(argv[0], **dict(pair.split("=") for pair in argv[1:]))
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def commands_of_presets(tmp_path):
+    """What run_all.sh would run for paper and cpu on two GPUs: the commands go to a stand-in."""
+    fake, log = tmp_path / "python3", tmp_path / "log"
+    fake.write_text('#!/bin/sh\ncase "$1" in -c) echo 2;; tests/*) ;; *) echo "$@" >> "$LOG";; esac\n')
+    fake.chmod(0o755)
+    for preset in ("paper", "cpu"):
+        env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "LOG": str(log)}
+        done = subprocess.run(["bash", "run_all.sh", preset], cwd=ROOT, env=os.environ | env,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    return log.read_text().splitlines()
+
+
+def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
+    texts = [ROOT / "README.md", *Path(ROOT).glob("0[1-6]_*.py")]
+    said = [line for text in texts for line in re.findall(r"python (0\d_.*)", text.read_text())]
+    run = commands_of_presets(tmp_path)
+    assert len(said) > 12 and len(run) > 50
+    for line in said + run:
+        script, *argv = re.sub(r" {2,}.*|`.*", "", line).split()
+        scripts[script[:2]].parse_args(argv)
+    explained = [line.split()[2] for line in run if "lime " in line and "--shard 0/2" in line]
+    assert explained == ["bert", "distilbert", "kd_tinybert", "tinybert_ce",
+                         "bert", "distilbert", "kd_tinybert"]  # LIME for the first seed only
+
+
+def test_a_run_is_recorded(artifacts):
+    records = read_jsonl(artifacts / "runs.jsonl")
+    assert {record["stage"][:2] for record in records} == {"01", "02", "03", "04", "05", "06"}
+    assert all(record["seconds"] >= 0 for record in records) and json.dumps(records)
