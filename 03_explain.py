@@ -91,10 +91,11 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     p = model(inputs_embeds=path, attention_mask=mask).logits.double().softmax(-1)
     weights = torch.tensor(weights / 2, dtype=end.dtype, device=end.device)
     phi = []
-    for c in range(len(LABELS)):
+    for c in range(len(LABELS) - 1):
         gradient, = torch.autograd.grad(p[2:, c].sum(), path, retain_graph=True)
         mean_gradient = torch.einsum("s,snw->nw", weights, gradient[2:])
         phi.append((mean_gradient * (end - start)).sum(-1).double())
+    phi.append(-sum(phi))  # the probabilities add up to one, so their gradients to zero
     phi, p = torch.stack(phi, 1).cpu().numpy(), p.detach().cpu().numpy()
     tokens, spans = token_spans(tokenizer, text)
     return {"tokens": tokens, "spans": spans, "attributions": phi[1:-1],

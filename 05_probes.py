@@ -7,9 +7,9 @@ Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained; 
 
     python 05_probes.py --data SetFit/sst5 --artifacts artifacts
 
-SHAP of 576 sentences a model takes most of the time: some minutes on a T4, and with a small model
-on two CPU cores (estimates). After an interruption the same command goes on. With --shard 0/2 and
-1/2 two processes explain half each; without --shard it then measures.
+SHAP of 576 sentences a model takes most of the time: some minutes on a T4, about ten with a small
+model on two CPU cores (estimates). After an interruption the same command goes on. With --shard
+0/2 and 1/2 two processes explain half each; without --shard it then measures.
 """
 import re
 from functools import partial
@@ -157,11 +157,11 @@ def negation_row(condition, adjective, polarity, ask):
 
 def polarity_words(train):
     """A35, "sentiment-bearing tokens": {word: mean label of its sentences less the mean of all}, if
-    half a class or more, of words in 10 training sentences or more. No function words."""
+    half a class or more, of words in 20 training sentences or more. No function words."""
     rows = pd.DataFrame(train)
     rows["word"] = rows["text"].str.lower().str.findall(WORD)
     labels = rows.explode("word").drop_duplicates(["id", "word"]).groupby("word")["label"]
-    shift = labels.mean()[labels.size() >= 10] - rows["label"].mean()
+    shift = labels.mean()[labels.size() >= 20] - rows["label"].mean()
     return shift[shift.abs() >= 0.5].drop(FUNCTION_WORDS, errors="ignore").to_dict()
 
 

@@ -94,14 +94,14 @@ def test_polarity_words_are_those_of_a_plain_count(probes, rng):
     weights = {"superb": 2, "awful": -2, "film": 0, "not": -1, "the": 1, "rare": 2}
     rows = []
     for i in range(300):
-        words = [*rng.choice(["superb", "awful", "film", "not", "the"], 3), *["Rare"] * (i < 9)]
+        words = [*rng.choice(["superb", "awful", "film", "not", "the"], 3), *["Rare"] * (i < 19)]
         label = int(np.clip(2 + sum(weights[word.lower()] for word in words), 0, 4))
         text = f"{' '.join(words)}, {words[0]}-{words[-1]}"
         rows.append({"id": i, "text": text.upper() if i % 2 else text, "label": label})
     expected, mean = {}, np.mean([row["label"] for row in rows])
     for word in weights:
         labels = [row["label"] for row in rows if word in row["text"].lower()]
-        if len(labels) >= 10 and abs(np.mean(labels) - mean) >= .5 and word != "the":
+        if len(labels) >= 20 and abs(np.mean(labels) - mean) >= .5 and word != "the":
             expected[word] = np.mean(labels) - mean
     assert probes.polarity_words(rows) == pytest.approx(expected)
     assert {"superb", "awful"} <= expected.keys() and len(expected) < 4
