@@ -15,7 +15,7 @@ from common import (SEED, add_training_flags, already_made, cli, digest, family,
 
 
 def cross_entropy(logits, labels, split, rows):
-    """Mean cross-entropy with the gold labels. logits (b, 5), labels (b,)."""
+    """Mean cross-entropy with the gold labels. logits (b, 5), labels (b,). 02 needs the rest."""
     return F.cross_entropy(logits, labels)
 
 
@@ -34,7 +34,7 @@ def main():
     folder = f"{args.artifacts}/models/{args.model}_{args.seed}"
     stamp = make_stamp(training_arguments(args), {"text": digest(splits)}, device)
     if already_made(f"{folder}/stamp.json", stamp, args.overwrite):
-        print(f"{folder} is there")
+        print(f"{folder} already exists, skipping")
         return args
 
     model, tokenizer = load_encoder(args.checkpoint, args.seed, args.keep_layers)

@@ -28,7 +28,8 @@ def distillation_loss(student_logits, teacher_logits, labels, alpha=0.5, beta=0.
 
 
 def decoded(tokenizer, texts):
-    """What the teacher reads: "each student batch was decoded and re-tokenized" (3.5)."""
+    """What the teacher reads: "each student batch was decoded and re-tokenized" (3.5). Unknown
+    words drop out with the special tokens."""
     return tokenizer.batch_decode(encode(tokenizer, texts), skip_special_tokens=True,
                                   clean_up_tokenization_spaces=False)
 
@@ -55,22 +56,23 @@ def main():
     inputs = {"text": digest(splits), "teacher": teacher_weights}
     stamp = make_stamp(training_arguments(args), inputs, device)
     if already_made(f"{folder}/stamp.json", stamp, args.overwrite):
-        print(f"{folder} is there")
+        print(f"{folder} already exists, skipping")
         return args
 
     teacher, teacher_tokenizer = load_classifier(args.artifacts, teacher_name, device)
     student, tokenizer = load_encoder(args.checkpoint, args.seed, args.keep_layers)
     print(f"{folder}: {args.checkpoint}, {student.num_parameters() / 1e6:.1f} M parameters, "
           f"teacher {teacher_name}, {device}", flush=True)
-    teacher_logits = {}  # 3.5: "the teacher kept frozen throughout", so it is asked once
+    teacher_logits = {}  # 3.5: "the teacher kept frozen throughout", so they are computed once
     for split in ("train", "validation"):
         texts = [row["text"] for row in splits[split]]
-        read = decoded(tokenizer, texts)
-        pairs = zip(encode(teacher_tokenizer, texts), encode(teacher_tokenizer, read))
-        changed = sum(raw != again for raw, again in pairs)
+        decoded_texts = decoded(tokenizer, texts)
+        original_ids = encode(teacher_tokenizer, texts)
+        decoded_ids = encode(teacher_tokenizer, decoded_texts)
+        changed = sum(a != b for a, b in zip(original_ids, decoded_ids))
         print(f"{changed} of {len(texts)} {split} sentences change by being decoded and tokenized "
               "again", flush=True)
-        logits = predict_logits(teacher, teacher_tokenizer, read)
+        logits = predict_logits(teacher, teacher_tokenizer, decoded_texts)
         teacher_logits[split] = torch.tensor(logits, dtype=torch.float32, device=device)
 
     def loss(student_logits, labels, split, rows):

@@ -25,7 +25,7 @@ from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, digest, encode, ex
 
 METHODS = ("shap", "lime", "ig", "shap_mask", "lime_seed")
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
-IG_STEPS = 24  # points on the path: half of the sentences are within 0.2% of complete
+IG_STEPS = 24  # points on the path; completeness_gap says how exact the sum over them is
 
 
 
@@ -48,7 +48,7 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
 
     Returns words and their attributions (m,) for the class `label`, m <= 10, largest first; spans,
     for each word one [start, end] an occurrence; polarity_words and polarity_attributions, the same
-    for the polarity score; the intercept and the weighted R^2 of the class's linear model.
+    for the polarity score sum_c (c - 2) p_c.
     """
     from lime.lime_text import LimeTextExplainer
     polarity = len(LABELS)  # a sixth output beside the five probabilities
@@ -58,7 +58,7 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
         return np.column_stack([p, p @ (np.arange(len(LABELS)) - 2)])
 
     explainer = LimeTextExplainer(random_state=sentence_seed(seed, text))
-    explanation = explainer.explain_instance(text, f, labels=(polarity, label),
+    explanation = explainer.explain_instance(text, f, labels=(label, polarity),
                                              num_samples=num_samples, num_features=LIME_FEATURES)
     indexed = explanation.domain_mapper.indexed_string
     ids, weights = zip(*explanation.local_exp[label])
@@ -68,8 +68,7 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
              for i, word in zip(ids, words)]
     return {"words": words, "spans": spans, "attributions": weights,
             "polarity_words": [str(indexed.word(i)) for i in polarity_ids],
-            "polarity_attributions": polarity_weights,
-            "intercept": explanation.intercept[label], "r2": explanation.score}
+            "polarity_attributions": polarity_weights}
 
 
 def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
@@ -84,7 +83,8 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     start = end.clone()
     start[1:-1] = reference
     points, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
-    along = torch.tensor([0, 1, *((points + 1) / 2)], dtype=end.dtype, device=end.device)
+    along = [0, 1, *((points + 1) / 2)]  # both ends of the path, then the points
+    along = torch.tensor(along, dtype=end.dtype, device=end.device)
     path = start + along[:, None, None] * (end - start)  # (2 + steps, n + 2, width)
     path.requires_grad_()
     mask = torch.ones(path.shape[:2], dtype=torch.long, device=end.device)
@@ -98,7 +98,9 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     phi.append(-sum(phi))  # the probabilities add up to one, so their gradients to zero
     phi, p = torch.stack(phi, 1).cpu().numpy(), p.detach().cpu().numpy()
     tokens, spans = token_spans(tokenizer, text)
-    return {"tokens": tokens, "spans": spans, "attributions": phi[1:-1],
+    attributions = np.zeros((len(tokens), len(LABELS)))  # 0 for what is cut off at 256 tokens
+    attributions[:len(phi) - 2] = phi[1:-1]
+    return {"tokens": tokens, "spans": spans, "attributions": attributions,
             "special_attributions": phi[[0, -1]], "base_values": p[0],
             "completeness_gap": np.abs(phi.sum(0) - (p[1] - p[0]))}
 
@@ -153,8 +155,9 @@ def main():
     if args.of_each:
         by_label = [[row for row in rows if row["label"] == label] for label in range(len(LABELS))]
         rows = [row for of_label in by_label for row in of_label[:args.of_each]]
-    for row, p in zip(rows, predict_proba(model, tokenizer, [row["text"] for row in rows])):
-        row |= {"probabilities": p.tolist(), "predicted": int(p.argmax())}
+    probabilities = predict_proba(model, tokenizer, [row["text"] for row in rows])
+    rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
+            for row, p in zip(rows, probabilities)]
     precision = args.lime_precision
     if precision == "auto":
         precision = "fp16" if device.type == "cuda" else "fp32"

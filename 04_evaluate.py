@@ -1,7 +1,7 @@
 """Sections 3.7 (1, 2, 3, 5) and 4.1-4.4: measure accuracy, faithfulness, agreement and direction.
 
-Each measure is a formula of one sentence, and its file has a row a sentence. No mean is written:
-06_figures.py makes the paper's tables from these rows.
+Each measure is a formula of one sentence, and its file has one row per sentence. No mean is
+computed: 06_figures.py makes the paper's tables from these rows.
 
 Reads   the text (--data); subset.jsonl; explanations/ and models/ of all models that are explained
 Writes  measures/labels.jsonl (Figure 1), short_tokens.jsonl (Table 1), agreement.jsonl (Table 2),
@@ -10,8 +10,8 @@ Writes  measures/labels.jsonl (Figure 1), short_tokens.jsonl (Table 1), agreemen
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
 
-Run it again after each further model or seed: only a model whose weights or explanations are new is
-asked. That takes a minute a model on a T4 (an estimate), one to three minutes on two CPU cores.
+Run it again after each further model or seed: only models with new weights or explanations are
+scored. That takes one minute per model on a T4 (an estimate), one to three on two CPU cores.
 """
 import math
 import re
@@ -90,13 +90,21 @@ def changed_inputs(tokenizer, row, k):
     """One sentence as wordpiece ids: without its top k units (A4), with [MASK] in their place, and,
     RANDOM_DRAWS times, without k random units: the same ones for every model."""
     ids, (_, spans) = token_ids(tokenizer, row["text"]), token_spans(tokenizer, row["text"])
-    parts = word_pieces(row["text"], spans) if "words" in row else {p: [p] for p in range(len(ids))}
-    units, rng = list(parts), np.random.default_rng(sentence_seed(0, row["text"]))
-    random = [[units[i] for i in rng.permutation(len(units))[:k]] for _ in range(RANDOM_DRAWS)]
-    chosen = [top_units(scores(row), k), *random]
-    top, *random = [list(chain.from_iterable(parts[unit] for unit in drawn)) for drawn in chosen]
+    pieces = {position: [position] for position in range(len(ids))}
+    if "words" in row:
+        pieces = word_pieces(row["text"], spans)
+
+    def positions(units):
+        return [position for unit in units for position in pieces[unit]]
+
+    top = positions(top_units(scores(row), k))
     masked = tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids))
-    return [remove(ids, top), masked, *[remove(ids, positions) for positions in random]]
+    changed, units = [remove(ids, top), masked], list(pieces)
+    rng = np.random.default_rng(sentence_seed(0, row["text"]))
+    for _ in range(RANDOM_DRAWS):
+        drawn = [units[i] for i in rng.permutation(len(units))[:k]]
+        changed.append(remove(ids, positions(drawn)))
+    return changed
 
 
 def faithfulness(model, tokenizer, methods):
@@ -171,13 +179,15 @@ def relative_gap(row):
 
 
 # --------------------------------------------------------------------------------------------------
-# What is set beside what. explained: {(model, seed): {explainer: rows}}
+# Comparisons. explained: {(model, seed): {explainer: rows}}
 
 def with_retrained(explained):
-    """Adds BERT of the next seed, cyclically (two seeds are one pair), as "bert_retrained" of each
-    seed: the agreement that can be had at all."""
+    """Adds BERT of the next seed as "bert_retrained" of each seed: how much two BERTs agree. The
+    last seed is paired with the first one, but for two seeds, which are one pair."""
     seeds = [seed for model, seed in explained if model == "bert"]
-    pairs = zip(seeds, seeds[1:] + (seeds[:1] if len(seeds) > 2 else []))
+    pairs = list(zip(seeds, seeds[1:]))
+    if len(seeds) > 2:
+        pairs.append((seeds[-1], seeds[0]))
     return explained | {("bert_retrained", seed): explained["bert", other] for seed, other in pairs}
 
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import (MODELS, SHAP_EVALS, cli, cosine, digest, explain_missing, explain_shap,
+from common import (cli, cosine, digest, explain_missing, explain_shap,
                     explained_models, load_classifier, load_explanations, load_splits, load_subset,
                     make_stamp, mean_embedding, pick_device, polarity_attributions, positive,
-                    predict_proba, predicted_attributions, read_json, run, stop, top_k,
+                    predict_proba, predicted_attributions, read_json, run, top_k,
                     weights_digest, write_json, write_jsonl)
 
 # A20: the paper names excellent, joyful, dull, weak and this frame; the other adjectives are ours
@@ -85,7 +85,7 @@ def token_words(row):
 
 def post_but_ratio(row, phi, connective="but"):
     """4.5: |post| / (|pre| + |post|), L1 norms of phi (n,) over the two clauses. The connective and
-    all punctuation at the end belong to neither (A24). NaN unless there are one connective and some
+    trailing punctuation are excluded (A24). NaN unless there are one connective and some
     attribution: below 1e-12 it is rounding."""
     words = token_words(row)
     if words.count(connective) != 1:
@@ -118,12 +118,14 @@ def contrast_row(sentence, explained, ask):
     row = {key: sentence[key] for key in ("connective", "id", "positive", "negative", "polarity")}
     for name, phi in credits.items():
         row[name] = post_but_ratio(explained, phi, sentence["connective"])
-    p = ask([sentence[variant] for variant in VARIANTS.values()])
-    rule = expectations(*p, sentence["polarity"])
-    adjective = credit_of(explained, {sentence["second"]})
-    rule |= {"right_label": rule["follows_second_clause"],  # A36
-             "misses_second_adjective": adjective["misses"], "chance_misses": adjective["chance"]}
-    return row | (rule if sentence["connective"] == "but" else dict.fromkeys(rule))
+    if sentence["connective"] == "but":
+        p = ask([sentence[variant] for variant in VARIANTS.values()])
+        row |= expectations(*p, sentence["polarity"])
+        adjective = credit_of(explained, {sentence["second"]})
+        row |= {"right_label": row["follows_second_clause"],  # A36
+                "misses_second_adjective": adjective["misses"],
+                "chance_misses": adjective["chance"]}
+    return row
 
 
 def example_rows(sentence, ask):
@@ -203,8 +205,6 @@ def pick_cases(bert, kd):
 def explain_sentences(name, model, tokenizer, sentences, splits, args):
     """{text: SHAP row}, with SHAP's settings as 03 had them for the 150 sentences of this model."""
     how = read_json(f"{args.artifacts}/explanations/{name}.shap.stamp.json")["arguments"]
-    if how["max_evals"] != args.max_evals:
-        stop(f"{name} has --max-evals {how['max_evals']} in 03_explain.py, {args.max_evals} here")
     rows = []
     for s, p in zip(sentences, predict_proba(model, tokenizer, [s["text"] for s in sentences])):
         rows.append({"id": s["id"] if s["connective"] == "but" else f"{s['id']}-and", "label": None,
@@ -214,7 +214,7 @@ def explain_sentences(name, model, tokenizer, sentences, splits, args):
     reference = mean_embedding(model, tokenizer, splits["train"])
     done = explain_missing(
         Path(args.artifacts) / f"probes/{name}.shap.jsonl", rows,
-        lambda row: explain_shap(model, tokenizer, row["text"], reference, args.max_evals),
+        lambda row: explain_shap(model, tokenizer, row["text"], reference, how["max_evals"]),
         stamp, args, f"{name}, probes")
     return {row["text"]: row for row in done}
 
@@ -222,14 +222,13 @@ def explain_sentences(name, model, tokenizer, sentences, splits, args):
 def parse_args(argv=None):
     parser = cli(__doc__, data=True, device=True, overwrite=True, shard=True)
     parser.add_argument("--adjectives", type=positive, default=12, help="first N of each polarity")
-    parser.add_argument("--max-evals", type=positive, default=SHAP_EVALS, help="A12; as in 03")
     return parser.parse_args(argv)
 
 
 def main():
     args = parse_args()
     artifacts, device = Path(args.artifacts), pick_device(args.device)
-    models = [(model, seed) for model, seed in explained_models(artifacts) if model in MODELS]
+    models = explained_models(artifacts)
     splits, subset = load_splits(args.data), load_subset(artifacts)
     good, bad = POSITIVE[:args.adjectives], NEGATIVE[:args.adjectives]
     contrast = contrast_sentences(good, bad)
@@ -265,7 +264,7 @@ def main():
     write_json(artifacts / "probes/polarity_words.json", lexicon)
     weights = {name: weights_digest(artifacts, name) for name in shap}
     inputs = {"subset": digest(subset), "text": digest(splits), "weights": weights}
-    stamp = make_stamp({"adjectives": args.adjectives, "max_evals": args.max_evals}, inputs, device)
+    stamp = make_stamp({"adjectives": args.adjectives}, inputs, device)
     write_json(artifacts / "measures/05_probes.stamp.json", stamp)
 
     table = pd.DataFrame(measures["contrast"]).query("connective == 'but'").infer_objects()

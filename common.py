@@ -76,7 +76,7 @@ REVISIONS = {  # commits on the Hub, so that a later push cannot change a result
 
 
 def stop(message):
-    """End the program for a reason the user can mend: one line on stderr, exit status 2."""
+    """End the program for a user's error: one line on stderr, exit status 2."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
@@ -137,8 +137,8 @@ def from_hub(name, instead):
     except ImportError as error:
         stop(f"the installation is broken: {one_line(error.__cause__ or error)}")
     except Exception as error:  # the libraries raise at least four unrelated types for one cause
-        stop(f"{name} was not found as a folder or at {hub.hostname} ({one_line(error)}). On "
-             f"Kaggle turn Internet on; without a network {instead}; HF_HUB_OFFLINE=1 takes "
+        stop(f"{name} could not be loaded as a folder or from {hub.hostname} ({one_line(error)}). "
+             f"On Kaggle turn Internet on; without a network {instead}; HF_HUB_OFFLINE=1 takes "
              "what an earlier run downloaded")
 
 
@@ -191,6 +191,8 @@ def load_encoder(checkpoint, seed, keep_layers=()):
         stop(f"{checkpoint} lacks {len(missing)} weights of its encoder, {min(missing)} among them")
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
     if keep_layers:
+        if model_type != "bert":
+            stop(f"--keep-layers takes a BERT, {checkpoint} is a {model_type}")
         layers = model.base_model.encoder.layer
         if max(keep_layers) >= len(layers):
             stop(f"--keep-layers: {checkpoint} has the layers 0 to {len(layers) - 1}")
@@ -266,12 +268,12 @@ def predict_logits(model, tokenizer, inputs, precision="fp32"):
         logits.update(zip(batch, out.double().cpu().numpy()))
     result = np.array([logits[x] for x in inputs]).reshape(len(inputs), len(LABELS))
     if not np.isfinite(result).all():
-        stop("the model gives no numbers: its training diverged; train again with --overwrite")
+        stop("the model returned non-finite logits: train it again with --overwrite")
     return result
 
 
 def predict_proba(model, tokenizer, inputs, precision="fp32"):
-    """Class probabilities, float64 (n, 5): THE one way any script asks a model anything."""
+    """Class probabilities, float64 (n, 5): how 03, 04 and 05 score texts."""
     return torch.from_numpy(predict_logits(model, tokenizer, inputs, precision)).softmax(-1).numpy()
 
 
@@ -297,8 +299,8 @@ def add_training_flags(parser):
 
 def training_arguments(args):
     """The flags that decide what a training gives; the stamp knows the text by its digest."""
-    told = ("artifacts", "data", "device", "overwrite")
-    return {key: value for key, value in vars(args).items() if key not in told}
+    excluded = ("artifacts", "data", "device", "overwrite")
+    return {key: value for key, value in vars(args).items() if key not in excluded}
 
 
 def shuffled_batches(lengths, size, seed, epoch, group_by_length):
@@ -342,8 +344,8 @@ def fit(model, tokenizer, splits, loss_fn, args):
     scheduler = transformers.get_linear_schedule_with_warmup(optimizer, int(0.1 * steps), steps)
     scaler = torch.amp.GradScaler(device.type, init_scale=2.0**12, enabled=precision == "fp16")
     log, best = [], {"epoch": 0, "validation_loss": math.inf}
-    while len(log) < args.epochs and len(log) - best["epoch"] < args.patience:
-        epoch, started = len(log) + 1, time.time()
+    for epoch in range(1, args.epochs + 1):
+        started = time.time()
         lengths = [len(x) for x in ids["train"]]
         batches = shuffled_batches(lengths, args.batch_size, args.seed, epoch, args.group_by_length)
         train_loss = torch.zeros((), device=device)
@@ -377,6 +379,8 @@ def fit(model, tokenizer, splits, loss_fn, args):
         if validation_loss < best["validation_loss"]:
             best = log[-1]
             best_weights = {key: value.clone() for key, value in model.state_dict().items()}
+        if epoch - best["epoch"] >= args.patience:
+            break
     model.load_state_dict(best_weights)
     print(f"{name}: kept the weights of epoch {best['epoch']}")
     return log
@@ -504,28 +508,28 @@ def explain_missing(path, rows, explain, stamp, args, what):
     """Explain the rows whose id is not yet in the file, append each as a line, return all in order.
 
     explain(row) -> dict to add to the row. With --shard only this share of the rows is explained,
-    into a file of its own, and only what is there is returned. The stamp lies beside the file:
-    settings other than it names are refused, or with --overwrite replace what is there.
+    into a file of its own, and the rows explained so far are returned. The stamp lies beside the
+    file: other settings than it names are refused, or with --overwrite replace the file.
     """
     share, shares = args.shard
+    if args.overwrite and shares > 1:
+        stop("--overwrite replaces all shares: use it without --shard")
     part = path if shares == 1 else path.with_suffix(f".{share}of{shares}.jsonl")
     if not already_made(path.with_suffix(".stamp.json"), stamp, args.overwrite):
-        others = {path.with_suffix(f".{i}of{shares}.jsonl") for i in range(shares) if i != share}
-        for old in parts(path):
-            if old not in others:
-                old.unlink()
+        for old in parts(path) if shares == 1 else [part]:
+            old.unlink(missing_ok=True)
         write_json(path.with_suffix(".stamp.json"), stamp)
-    drop_torn_line(part)
-    there = explained_rows(path)
-    mine = [row for row in rows[share::shares] if row["id"] not in there]
-    print(f"{what}: {len(rows[share::shares]) - len(mine)} sentences are there, {len(mine)} to do",
-          flush=True)
+    drop_incomplete_line(part)
+    explained = explained_rows(path)
+    todo = [row for row in rows[share::shares] if row["id"] not in explained]
+    done = len(rows[share::shares]) - len(todo)
+    print(f"{what}: {done} sentences already explained, {len(todo)} remaining", flush=True)
     with open(part, "a", encoding="utf-8") as file:
-        for row in progress(mine, what, "sentence"):
+        for row in progress(todo, what, "sentence"):
             file.write(json.dumps(plain(row | explain(row)), allow_nan=False) + "\n")
             file.flush()
-    there = explained_rows(path)
-    return [there[row["id"]] for row in rows if row["id"] in there]
+    explained = explained_rows(path)
+    return [explained[row["id"]] for row in rows if row["id"] in explained]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -557,7 +561,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 def positive(text):
-    """An argument that counts something."""
+    """Parse a positive integer."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
@@ -612,9 +616,12 @@ def run(main):
 def make_stamp(arguments, inputs, device):
     """What produced a file. Arguments and input digests must match for the file to be reused;
     versions, commit and device are only recorded."""
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent,
-                         check=False, capture_output=True, text=True)
-    return {"arguments": arguments, "inputs": inputs, "commit": git.stdout.strip() or "unknown",
+    commit = "unknown"
+    if shutil.which("git"):
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent,
+                             check=False, capture_output=True, text=True)
+        commit = git.stdout.strip() or commit
+    return {"arguments": arguments, "inputs": inputs, "commit": commit,
             "device": str(device),
             "versions": {p: version(p) for p in ("torch", "transformers", "shap", "lime", "numpy")}}
 
@@ -627,10 +634,10 @@ def already_made(path, stamp, overwrite):
     old = read_json(path)
     for part in ("arguments", "inputs"):
         for key in sorted(old[part].keys() | stamp[part].keys()):
-            there, now = old[part].get(key), plain(stamp[part].get(key))
-            if there != now:
-                stop(f"{path} was made with another {key} ({there} there, {now} now); --overwrite "
-                     "replaces it, --artifacts DIR keeps both")
+            recorded, requested = old[part].get(key), plain(stamp[part].get(key))
+            if recorded != requested:
+                stop(f"{path} was made with another {key} ({recorded}, now {requested}); "
+                     "--overwrite replaces it, --artifacts DIR keeps both")
     return True
 
 
@@ -672,8 +679,8 @@ def parts(path):
 
 
 def explained_rows(path):
-    """{id: row} of an explanation, in all its files. A half line, cut by a kill or just being written
-    by another share, is none."""
+    """{id: row} of an explanation, from all its files. An incomplete last line is ignored: it was
+    interrupted, or another share is writing it."""
     lines = [line for file in parts(path) for line in file.read_text("utf-8").split("\n")[:-1]]
     return {row["id"]: row for row in map(json.loads, lines)}
 
@@ -730,9 +737,9 @@ def read_jsonl(path):
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
-                rows.append(json.loads(line))
-            except ValueError:
-                stop(f"{path}, line {number} is not JSON")
+                rows.append(dict(json.loads(line)))
+            except (ValueError, TypeError):
+                stop(f"{path}, line {number} is not a JSON object")
     return rows
 
 
@@ -750,8 +757,8 @@ def write_text(path, text):
     partial.replace(path)
 
 
-def drop_torn_line(path):
-    """Take from a JSONL file the half line that a kill may have left at its end."""
+def drop_incomplete_line(path):
+    """Remove the incomplete last line that an interruption may have left in a JSONL file."""
     if path.is_file():
         content = path.read_bytes()
         if not content.endswith(b"\n") and content:

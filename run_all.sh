@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The six stages, one after another.   bash run_all.sh [paper|cpu|smoke|test]
 #
-#   paper   the paper's models and SST-5, from the Hub; for a T4 (the default where CUDA is there)
+#   paper   the paper's models and SST-5, from the Hub; for a T4 (the default where CUDA is available)
 #   cpu     a small real BERT and rated movie snippets, from the Python package index; for two CPU
 #           cores (the default elsewhere)
 #   smoke   random models and template sentences; no network, about a minute
@@ -14,7 +14,7 @@
 #   ARTIFACTS=DIR     where everything is written (default: artifacts; artifacts-cpu, artifacts-smoke)
 #   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: folders in place of the Hub's models
 #   TORCH_INDEX=URL   an index with CPU builds of torch, for setting up a machine without a GPU
-# Every stage skips what is finished, so after an interruption the same command goes on.
+# Every stage skips what is finished: after an interruption, run the same command to resume.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -50,12 +50,12 @@ if [ -n "$preset" ]; then
 elif [ "$gpus" = 0 ]; then
   preset=cpu; echo "preset cpu (no CUDA here)"
 else
-  preset=paper; echo "preset paper (CUDA is there)"
+  preset=paper; echo "preset paper (CUDA is available)"
 fi
 cores=$(getconf _NPROCESSORS_ONLN)
-lanes=1  # how many stages run at once: one a GPU; on a CPU two, each on half of the cores, which is faster
-[ "$gpus" -lt 2 ] || lanes=2
-[ "$gpus" != 0 ] || [ "$cores" -lt 2 ] || lanes=2
+jobs=1  # stages at once: one for each GPU; on a CPU two, each on half of the cores, which is faster
+[ "$gpus" -lt 2 ] || jobs=2
+[ "$gpus" != 0 ] || [ "$cores" -lt 2 ] || jobs=2
 export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
@@ -67,7 +67,7 @@ stage() {  # stage 01_train.py --model bert ...
 }
 
 at_once() {  # two stages that do not need each other, each argument a command line
-  if [ $lanes = 1 ]; then
+  if [ $jobs = 1 ]; then
     for line in "$@"; do stage $line; done
     return
   fi
@@ -78,13 +78,14 @@ at_once() {  # two stages that do not need each other, each argument a command l
   LOCAL_RANK=1 $python $2 --artifacts "$out" 2> "$errors" &
   LOCAL_RANK=0 $python $1 --artifacts "$out" || status=$?
   wait $! || other=$?
-  [ $other = $status ] || cat "$errors" >&2  # two shares that fail alike say so once
+  # Two shares of one stage make the same mistake: it is said once.
+  [[ $1 = *--shard* && $status = 2 && $other = 2 ]] || cat "$errors" >&2
   unset OMP_NUM_THREADS
   return $((status > other ? status : other))
 }
 
 shared() {  # one stage, its sentences shared out between two processes
-  if [ $lanes = 1 ]; then stage "$@"; else at_once "$* --shard 0/2" "$* --shard 1/2"; fi
+  if [ $jobs = 1 ]; then stage "$@"; else at_once "$* --shard 0/2" "$* --shard 1/2"; fi
 }
 
 explain() {  # explain 42 bert distilbert: models of a seed; with LIME, the slowest, for the first seed
@@ -92,24 +93,24 @@ explain() {  # explain 42 bert distilbert: models of a seed; with LIME, the slow
   shift
   [ "$seed" != "$first" ] || lime=lime
   for model in "$@"; do
-    shared 03_explain.py --model $model --seed $seed --methods shap $lime $ig $how $text
+    shared 03_explain.py --model $model --seed $seed --methods shap $lime $ig $explain_args $data_args
   done
 }
 
 report() {  # measure what is explained so far, and draw the tables, the figures and the report
-  stage 04_evaluate.py $text
-  [ $lanes = 1 ] || shared 05_probes.py $probes $text
-  stage 05_probes.py $probes $text
+  stage 04_evaluate.py $data_args
+  [ $jobs = 1 ] || shared 05_probes.py $probes $data_args
+  stage 05_probes.py $probes $data_args
   stage 06_figures.py
 }
 
 # --- The presets
 
-train="" how="" probes="" ig=ig models="bert distilbert kd_tinybert"
+train="" explain_args="" probes="" ig=ig models="bert distilbert kd_tinybert"
 case $preset in
 paper)  # every number is the scripts' default, which is the paper's
   out=${ARTIFACTS:-artifacts}
-  text="--data ${DATA:-SetFit/sst5}"
+  data_args="--data ${DATA:-SetFit/sst5}"
   bert=${BERT:-bert-base-uncased} distilbert=${DISTILBERT:-distilbert-base-uncased}
   tinybert=${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}
   seeds=${SEEDS:-42 43 44}
@@ -118,13 +119,13 @@ paper)  # every number is the scripts' default, which is the paper's
 cpu)
   $python tests/standins.py cpu standins/cpu
   out=${ARTIFACTS:-artifacts-cpu${DATA:+-$(basename "${DATA:-}")}}
-  text="--data ${DATA:-standins/cpu/text}"
+  data_args="--data ${DATA:-standins/cpu/text}"
   # The students are the teacher's encoder at half its depth, so they differ in their objective alone.
   bert=standins/cpu/MiniLM-L6 distilbert="$bert --keep-layers 0 2 4" tinybert="$bert --keep-layers 0 2 4"
   seeds=${SEEDS:-42}
   # 2 epochs at 5e-5, the paper has at most 10 at 2e-5: this teacher's validation loss rises after two
   train="--epochs 2 --learning-rate 5e-5 --group-by-length"
-  how="--lime-samples 500"  # the paper has 5,000
+  explain_args="--lime-samples 500"  # the paper has 5,000
   ig=  # integrated gradients take half of SHAP's time again: ig=ig adds them
   probes="--adjectives 5"  # of each polarity, so 50 contrastive sentences; the default is 12, so 288
   ;;
@@ -132,30 +133,30 @@ smoke)
   export OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1  # too small for threads, and for a compiler to pay
   $python tests/standins.py smoke standins/smoke
   out=${ARTIFACTS:-artifacts-smoke}
-  text="--data ${DATA:-standins/smoke/text}"
+  data_args="--data ${DATA:-standins/smoke/text}"
   bert=standins/smoke/random-bert distilbert=standins/smoke/random-distilbert
   tinybert=standins/smoke/random-tinybert
   seeds=${SEEDS:-42}
   train="--epochs 6 --learning-rate 3e-3"
-  how="--per-class 2 --max-evals 100 --lime-samples 200"  # 10 sentences
-  probes="--adjectives 2 --max-evals 100"
+  explain_args="--per-class 2 --max-evals 100 --lime-samples 200"  # 10 sentences
+  probes="--adjectives 2"
   ;;
 esac
 
 read -r first rest <<< "$seeds"
 for seed in $seeds; do
-  with="--seed $seed $train $text"
+  train_args="--seed $seed $train $data_args"
   stage 01_train.py --model bert --checkpoint $bert $with
-  at_once "01_train.py --model distilbert --checkpoint $distilbert $with" \
-          "02_distill.py --model kd_tinybert --checkpoint $tinybert $with"
+  at_once "01_train.py --model distilbert --checkpoint $distilbert $train_args" \
+          "02_distill.py --model kd_tinybert --checkpoint $tinybert $train_args"
   if [ $preset = paper ]; then
     stage 01_train.py --model tinybert_ce --checkpoint $tinybert $with
   fi
   explain $seed $models
   if [ $seed = $first ]; then  # the explainers against themselves: SHAP's other reference, LIME's other seed
-    shared 03_explain.py --model bert --seed $seed --methods shap_mask lime_seed --of-each 6 $how $text
+    shared 03_explain.py --model bert --seed $seed --methods shap_mask lime_seed --of-each 6 $explain_args $data_args
     if [ -z "$rest" ]; then
-      stage 01_train.py --model bert --checkpoint $bert --seed $((seed + 1)) $train $text
+      stage 01_train.py --model bert --checkpoint $bert --seed $((seed + 1)) $train $data_args
       explain $((seed + 1)) bert
     fi
   fi

@@ -51,8 +51,8 @@ def call(scripts, monkeypatch, capsys):
 
 
 class Planted(torch.nn.Module):
-    """Probabilities that are linear in which words are there: p(class 4) = 0.3 + the words' weights,
-    p(class 0) the rest but 0.003. So the SHAP value of a word for class 4 is its weight, exactly."""
+    """Probabilities that are linear in which words are there: p(class 4) is 0.3 and the words'
+    weights, p(class 0) the rest but 0.003. So a word's SHAP value for class 4 is its weight."""
 
     def __init__(self, tokenizer, weights):
         super().__init__()

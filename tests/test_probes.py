@@ -149,13 +149,13 @@ def test_measures_of_a_planted_model(probes, planted):
         neutral = probes.contrast_row(sentence, row | {"predicted": 2}, ask)  # no phi for class 2
         assert np.isnan(neutral["post_but_ratio"]) and neutral["polarity_post_but_ratio"] == ratio
         row["attributions"] *= [[word != sentence["second"]] for word in row["tokens"]]
-        assert probes.contrast_row(sentence, row, ask)["misses_second_adjective"] in (True, None)
+        assert probes.contrast_row(sentence, row, ask).get("misses_second_adjective", True)
         measured[sentence["connective"], sentence["polarity"]] = found
     dull, superb = measured["but", 0], measured["but", 2]  # .43, .45 without "but": class 0 always
     assert dull["right_label"] and dull["less_confident_without_but"] and not superb["right_label"]
     assert not dull["swaps_with_clauses"] and not dull["polarity_changes_on_swap"]
     assert not dull["misses_second_adjective"] and dull["chance_misses"] == pytest.approx(7 / 10)
-    assert measured["and", 0].keys() == dull.keys() and measured["and", 0]["right_label"] is None
+    assert "right_label" not in measured["and", 0]
     table5 = probes.example_rows(sentences[1], ask)
     assert [row["polarity"] for row in table5] == ["Neg"] * 3
     assert [row["confidence"] for row in table5] == pytest.approx([.568, .548, .568])
