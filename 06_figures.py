@@ -1,1000 +1,981 @@
-"""Figures 1-9, report.md and explanations.html: the paper's claims judged, its tables beside ours. Files only, never a model.
+"""Sections 4 and 5: the paper's tables and figures beside ours, and its claims judged.
 
-Reads   tables/*.json, subset.jsonl, explanations/*.shap.jsonl, *.lime.jsonl, probes/*.shap.jsonl, models/*/stamp.json,
-        timing.json, runs.jsonl; the docstrings of the six scripts (Figure 3)
-Writes  figures/figure1..9.png and .pdf, report.md, explanations.html, tables/claims.json
+Reads   measures/ with the stamps of 04 and 05, subset.jsonl, explanations/, probes/, runs.jsonl
+Writes  report.md, explanations.html, figures/figure0.png to figure9.png, tables/*.json
 
-    python 06_figures.py
+    python 06_figures.py --artifacts artifacts
 
-Seconds, anywhere. The paper's numbers stand here once, in PAPER, its sentences in CLAIMS; nothing else of the kit knows them.
+Files only, never a model: seconds, anywhere. Every mean, difference and interval comes from one
+function, interval(). The paper's numbers stand in PAPER, its claims, and the ranges in which they
+hold, in CLAIMS.
 """
 import ast
+import re
+import textwrap
+from functools import partial
 from html import escape
+from itertools import product, zip_longest
 from pathlib import Path
-from textwrap import fill, shorten
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.metrics import f1_score
 
-from common import (LABELS, MAKES_MODEL, MODELS, PAIRS, SPLITS, claim, cli, cosine, differences, digest, load_explanations, load_subset, own_class,
-                    paired, read_json, read_jsonl, resumable, run, stamp_salt, stop, weights_of, whole, write_json)
+from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, explained_rows,
+                    load_explanations, load_subset, predicted_attributions, read_json, read_jsonl,
+                    run, stop, weights_digest, write_json, write_text)
 
-PAPER = {  # as printed, by table and row
-    "figure4": {"bert": {"accuracy": 0.538, "weighted_f1": 0.532}, "distilbert": {"accuracy": 0.517, "weighted_f1": 0.487},
-                "kd_tinybert": {"accuracy": 0.541, "weighted_f1": 0.530}},
-    "table1": {"bert": {"confidence_drop": (0.096, 0.100), "flip_rate": 0.447, "short_token_ratio": 0.335},
-               "distilbert": {"confidence_drop": (0.149, 0.107), "flip_rate": 0.393, "short_token_ratio": 0.352},
-               "kd_tinybert": {"confidence_drop": (0.042, 0.110), "flip_rate": 0.000, "short_token_ratio": 0.330}},
-    "table2": {PAIRS[0]: {"jaccard": 0.468, "overlap": 0.625}, PAIRS[1]: {"jaccard": 0.453, "overlap": 0.608},
-               PAIRS[2]: {"jaccard": 0.449, "overlap": 0.602}},
-    "table3": {PAIRS[0]: (0.720, 0.351), PAIRS[1]: (0.592, 0.430), PAIRS[2]: (0.566, 0.429)},
-    "table4": {"bert": (0.641, 0.090), "distilbert": (0.614, 0.066), "kd_tinybert": (0.650, 0.112)},
-    "table5": {"Original": {"bert": "Pos (0.696)", "distilbert": "Pos (0.630)", "kd_tinybert": "Pos (0.678)"},
-               "Without “but”": {"bert": "Neutral (0.452)", "distilbert": "Pos (0.471)", "kd_tinybert": "Pos (0.503)"},
-               "Flipped clauses": {"bert": "Neg (0.540)", "distilbert": "Neg (0.519)", "kd_tinybert": "Neg (0.455)"}}}
-COLOURS = {"bert": "#0072B2", "distilbert": "#E69F00", "kd_tinybert": "#009E73"}  # Okabe and Ito: safe for colour-blind eyes
-SHORT = {"negative": "Neg", "neutral": "Neutral", "positive": "Pos"}
-LAYOUT = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True,
-          "savefig.dpi": 200, "pdf.fonttype": 42, "axes.titlesize": 10}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Names and numbers
-
-def model_label(name):
-    """The paper's name of a model; a control's own name."""
-    return MODELS.get(name, name)
+B, D, K = PAPER_MODELS
+BD, BK, DK = PAIRS
+RETRAINED = (B, "bert_retrained")  # the ceiling: BERT against BERT of another training seed
+TWIN = (B, "gold_twin")  # BERT against what differs from KD-TinyBERT in its objective alone
+PAPER = {  # as printed; (mean, SD) where it has both
+    "accuracy": {B: 0.538, D: 0.517, K: 0.541}, "weighted F1": {B: 0.532, D: 0.487, K: 0.530},
+    "ConfDrop@3": {B: (0.096, 0.100), D: (0.149, 0.107), K: (0.042, 0.110)},  # Table 1
+    "FlipRate@3": {B: 0.447, D: 0.393, K: 0.000},
+    "short-token ratio": {B: 0.335, D: 0.352, K: 0.330},
+    "Jaccard@10": {BD: 0.468, BK: 0.453, DK: 0.449},  # Table 2
+    "Overlap@10": {BD: 0.625, BK: 0.608, DK: 0.602},
+    "cosine": {BD: (0.720, 0.351), BK: (0.592, 0.430), DK: (0.566, 0.429)},  # Table 3
+    "SD of the cosine": {BD: 0.351, BK: 0.430, DK: 0.429},
+    "post-but ratio": {B: (0.641, 0.090), D: (0.614, 0.066), K: (0.650, 0.112)},  # Table 4
+    "Table 5": {"Original": {B: "Pos (0.696)", D: "Pos (0.630)", K: "Pos (0.678)"},
+                "Without “but”": {B: "Neutral (0.452)", D: "Pos (0.471)", K: "Pos (0.503)"},
+                "Flipped clauses": {B: "Neg (0.540)", D: "Neg (0.519)", K: "Neg (0.455)"}}}
 
 
-def pair_label(pair):
-    return "–".join(model_label(name).replace("KD-TinyBERT", "KD") for name in pair)
+# --------------------------------------------------------------------------------------------------
+# One statistic
+
+def interval(x):
+    """(mean, low, high) of the 95% interval. Each axis of x is a random draw: (seeds, sentences),
+    (seeds,) or (seeds, positive words, negative words). NaN is left out.
+
+    The variances of the means along the axes add up, with Satterthwaite's degrees of freedom. All
+    values equal: the rule of three, 3 / n. An axis of length 1 is no draw; without a draw low and
+    high are NaN.
+    """
+    x = np.asarray(x, dtype=float)
+    variances, freedom = [], []
+    for axis in range(x.ndim):
+        slices = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
+        means = pd.DataFrame(slices).mean(axis=1).dropna()  # of each seed, or of each sentence
+        if len(means) > 1:
+            variances.append(means.var(ddof=1) / len(means))
+            freedom.append(len(means) - 1)
+    v, half = np.array(variances), np.nan
+    if variances and v.sum() < 1e-24:  # all values are equal, but for rounding
+        half = 3 / max(x.shape)
+    elif variances:
+        half = stats.t.ppf(0.975, v.sum()**2 / (v**2 / freedom).sum()) * np.sqrt(v.sum())
+    mean = pd.Series(x.ravel()).mean()
+    return mean, mean - half, mean + half
 
 
-def number(value, digits=3):
-    return "–" if value is None else f"{value:.{digits}f}"
+def estimate(frame, column, axes=("seed", "id")):
+    """{"mean", "sd", "low", "high", "n", "seeds": {42: mean}} of a column of tidy rows. What is no
+    axis, such as both orders of two adjectives, is averaged first. sd: in a seed, the paper's ±."""
+    frame = frame.astype({column: float}).dropna(subset=[column])
+    cells = frame.groupby(list(axes), as_index=False)[column].mean()
+    x = np.full([cells[axis].nunique() for axis in axes], np.nan)
+    x[tuple(pd.factorize(cells[axis])[0] for axis in axes)] = cells[column]
+    mean, low, high = interval(x)
+    return {"mean": mean, "low": low, "high": high, "n": len(cells),
+            "sd": frame.groupby("seed")[column].std().mean(),
+            "seeds": cells.groupby("seed")[column].mean().to_dict()}
 
 
-def interval(s, digits=3, sd=False):
-    """ "0.123 ± 0.045 [0.100, 0.150]" of a summary; the interval is 95%."""
-    if not s["n"]:
-        return "– (n = 0)"
-    spread = f" ± {number(s['sd'], digits)}" if sd else ""
-    return f"{number(s['mean'], digits)}{spread} [{number(s['low'], digits)}, {number(s['high'], digits)}]"
+def difference(first, second, column, axes=("seed", "id")):
+    """estimate() of first - second, matched on the axes, and on the order of two adjectives."""
+    keys = [key for key in (*axes, "polarity") if key in first]
+    both = first.merge(second, on=keys, suffixes=("", "_second"))
+    both[column] = both[column].astype(float) - both[f"{column}_second"].astype(float)
+    return estimate(both, column, axes)
 
 
-def paper_value(value):
-    if value is None:
-        return "–"
-    return f"{value[0]:.3f} ± {value[1]:.3f}" if isinstance(value, tuple) else value if isinstance(value, str) else f"{value:.3f}"
+# --------------------------------------------------------------------------------------------------
+# The measures, and what the models are called
+
+MADE_BY = {"04_evaluate": ("labels", "models", "predictions", "faithfulness", "short_tokens",
+                           "agreement", "direction", "explainers", "buckets"),
+           "05_probes": ("contrast", "example", "negation", "words", "cases")}
+METHODS = {"shap": "SHAP", "lime": "LIME", "ig": "IG", "shap_mask": "SHAP with [MASK]",
+           "lime_seed": "LIME of another seed"}
 
 
-def markdown(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+def load_measures(artifacts):
+    """({name: DataFrame} of measures/, the stamp of 04). Booleans become 0.0 and 1.0.
+
+    Stops unless 04 and 05 measured the sentences and weights that are there. Seeds of which models
+    are missing are left out: a further BERT counts in "bert_retrained" alone.
+    """
+    folder, stamps = Path(artifacts) / "measures", {}
+    for stage in MADE_BY:
+        path = folder / f"{stage}.stamp.json"
+        if not path.is_file():
+            stop(f"{path} is missing; {stage}.py writes it")
+        stamps[stage] = read_json(path)
+    measured = stamps["04_evaluate"]["inputs"]["weights"]  # {"bert_42": digest, ...}
+    now = {"subset": digest(load_subset(artifacts)),
+           "weights": {model: weights_digest(artifacts, model) for model in measured}}
+    for stage, stamp in stamps.items():
+        if any(stamp["inputs"][key] != now[key] for key in now):
+            stop(f"{stage}.py measured other models or sentences than {artifacts} holds; run it")
+    trained = pd.Series([int(model.rpartition("_")[2]) for model in measured]).value_counts()
+    seeds, measures = trained[trained == trained.max()].index, {}
+    for name in (name for names in MADE_BY.values() for name in names):
+        paths = [folder / f"{name}.jsonl", *(folder / f"{name}.{model}.jsonl" for model in measured)]
+        frame = pd.DataFrame([row for path in paths if path.is_file() for row in read_jsonl(path)])
+        flags = [c for c in frame if frame[c].dropna().map(type).eq(bool).all()]
+        frame = frame.astype(dict.fromkeys(flags, float))
+        measures[name] = frame[frame["seed"].isin(seeds)] if "seed" in frame else frame
+    return measures, stamps["04_evaluate"]
 
 
-def find(rows, **keys):
-    """The first row of a table with these values."""
-    return next(row for row in rows if all(row[k] == v for k, v in keys.items()))
+def add_columns(measures):
+    """The measures of the seeds that have all three models, with what a quantity needs of other
+    rows: BERT's prediction, the ratio under "and", the bucket."""
+    trained = measures["models"].groupby("seed")["model"].agg(set)
+    seeds = [seed for seed, models in trained.items() if set(PAPER_MODELS) <= models]
+    m, key = {name: frame[frame["seed"].isin(seeds)] if "seed" in frame else frame
+              for name, frame in measures.items()}, ["seed", "id"]
+    bert = m["predictions"].query("model == @B")[[*key, "predicted"]]
+    m["predictions"] = m["predictions"].merge(bert, "left", key, suffixes=("", "_bert"))
+    under = ["seed", "model", "positive", "negative", "polarity"]
+    other = m["contrast"].query("connective == 'and'")[[*under, "polarity_post_but_ratio"]]
+    m["contrast"] = m["contrast"].merge(other, "left", under, suffixes=("", "_and"))
+    for name in ("agreement", "direction") if len(m["buckets"]) else ():
+        m[name] = m[name].merge(m["buckets"][[*key, "bucket"]], "left", key)
+    return m
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Figures
-
-def bars(ax, rows, paper, names, title, colours, chance=(), ceiling=None):
-    """Ours as bars with 95% intervals, the paper's as diamonds, chance as a dotted line across each bar, a ceiling dashed."""
-    x = np.arange(len(names))
-    means = np.array([row["mean"] for row in rows], dtype=float)
-    low, high = (np.array([row[end] for row in rows], dtype=float) for end in ("low", "high"))
-    ax.bar(x, means, color=colours, width=0.62, yerr=np.maximum(0, [means - low, high - means]), capsize=3, error_kw={"lw": 1})
-    ax.plot(x, [p[0] if isinstance(p, tuple) else p for p in paper], "D", color="white", markeredgecolor="black", ms=5,
-            clip_on=False, zorder=5, label="paper")
-    for i, c in enumerate(chance):
-        ax.hlines(c["mean"], i - 0.4, i + 0.4, color="black", ls=":", lw=1.5, label="chance" if i == 0 else None)
-    if ceiling:
-        ax.axhline(ceiling["mean"], color="black", ls="--", lw=1, label="BERT with itself retrained")
-    ax.set_xticks(x, names)
-    ax.set_title(title)
-    ax.axhline(0, color="black", lw=0.6)
+def names_of(measures):
+    """{family or explainer: label}: the paper's name for a model of the size that 3.2 gives, else
+    the stand-in's."""
+    names = METHODS | {RETRAINED[1]: "another seed", TWIN[1]: "the same start, gold labels"}
+    for row in measures["models"].drop_duplicates("model").itertuples():
+        layers, low, high = (12, 109e6, 110e6) if row.model == B else (6, 66e6, 68e6)
+        name = MODELS.get(row.model, row.model)
+        if row.layers != layers or not low <= row.parameters <= high:
+            name = f"{name} ({Path(row.checkpoint).name})"
+            if row.keep_layers:
+                taught = "distilled" if isinstance(row.teacher, str) else "gold labels"
+                name = f"half depth, {taught}"
+        names[row.model] = name
+    return names
 
 
-def figure1(tables, artifacts):
-    """Label distribution of the whole data set (A1), by split."""
-    fig, ax = plt.subplots(figsize=(6.2, 3))
-    base = np.zeros(len(LABELS))
-    for split, colour in zip(SPLITS, ("#56B4E9", "#CC79A7", "#999999")):
-        counts = np.array(find(tables["figure1"], split=split)["counts"])
-        ax.bar([label.replace(" ", "\n") for label in LABELS], counts, bottom=base, color=colour, label=f"{split} ({counts.sum():,})", width=0.7)
-        base += counts
-    for i, total in enumerate(base):
-        ax.text(i, total, f"{int(total):,}", ha="center", va="bottom")
-    ax.set_ylabel("sentences")
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return fig, f"Label distribution of the data set, n = {int(base.sum()):,} sentences in three splits."
+def short(names, who):
+    """The label of a model, or of a pair: BERT/DistilBERT."""
+    return names[who] if isinstance(who, str) else "/".join(names.get(part, part) for part in who)
 
 
-def figure2(tables, artifacts):
-    """Two sentences of each class of the subset."""
-    rows = load_subset(artifacts)
-    shown = [row for label in range(len(LABELS)) for row in [r for r in rows if r["label"] == label][:2]]
-    fig, ax = plt.subplots(figsize=(6.8, 3.6))
+def gold_twin(measures):
+    """BERT's pair with the family that differs from KD-TinyBERT in its objective alone."""
+    made = {row.model: (row.checkpoint, row.keep_layers) for row in measures["models"].itertuples()}
+    if "tinybert_ce" in made:
+        return (B, "tinybert_ce")
+    return BD if made.get(D) == made.get(K) else TWIN  # of TWIN itself there are no rows
+
+
+# --------------------------------------------------------------------------------------------------
+# Quantities: the columns of the tables, and what the claims are about
+
+def calibration_error(rows):
+    """ECE: the sum over ten bins of confidence of |sum of right - sum of confidence| / n."""
+    bins = np.minimum(rows["confidence"] * 10 // 1, 9)
+    right = rows["predicted"] == rows["label"]
+    return (right - rows["confidence"]).groupby(bins).sum().abs().sum() / len(rows)
+
+
+def weighted_f1(rows):
+    return f1_score(rows["label"], rows["predicted"], average="weighted")
+
+
+def over_chance(rows):
+    """(J - chance) / (1 - chance) of the means."""
+    chance = rows["chance_jaccard"].mean()
+    return (rows["jaccard"].mean() - chance) / (1 - chance)
+
+
+# title: (measure, formula, baseline's title, its formula). A formula in words gives a value a row;
+# a function gives one number for the rows of a seed, and then the seeds are the only draw.
+QUANTITIES = {
+    "accuracy": ("predictions", "predicted == label"),
+    "weighted F1": ("predictions", weighted_f1), "ECE": ("predictions", calibration_error),
+    "same class as {bert}": ("predictions", "predicted == predicted_bert"),
+    "ConfDrop@3": ("faithfulness", "confidence_drop", "random 3", "random_drop"),
+    "ConfDrop@3 − random": ("faithfulness", "confidence_drop - random_drop"),
+    "ConfDrop@3, [MASK]": ("faithfulness", "masked_drop"),
+    "FlipRate@3": ("faithfulness", "flip", "random 3", "random_flip"),
+    "FlipRate@3 − random": ("faithfulness", "flip - random_flip"),
+    "FlipRate@3, [MASK]": ("faithfulness", "masked_flip"),
+    "short-token ratio": ("short_tokens", "short_token_ratio", "all words", "short_share_of_words"),
+    "Jaccard@10": ("agreement", "jaccard", "chance", "chance_jaccard"),
+    "Jaccard over chance": ("agreement", over_chance),
+    "Overlap@10": ("agreement", "overlap", "chance", "chance_overlap"),
+    "cosine": ("direction", "cosine"), "cosine, top 10": ("direction", "cosine_top10"),
+    "polarity cosine": ("direction", "polarity_cosine"),
+    "same prediction": ("direction", "same_prediction"),
+    "SD of the cosine": ("direction", lambda rows: rows["cosine"].std()),
+    "SD of the polarity cosine": ("direction", lambda rows: rows["polarity_cosine"].std()),
+    "post-but ratio": ("contrast", "post_but_ratio", "equal credit", "equal_credit_ratio"),
+    "post-but ratio − equal credit": ("contrast", "post_but_ratio - equal_credit_ratio"),
+    "ratio, “but” − “and”": ("contrast", "polarity_post_but_ratio - polarity_post_but_ratio_and"),
+    "follows second clause": ("contrast", "follows_second_clause"),
+    "swaps with clauses": ("contrast", "swaps_with_clauses"),
+    "less confident without “but”": ("contrast", "less_confident_without_but"),
+    "right label, adjective not in top 3": ("contrast", "misses_second_adjective", "chance", "chance_misses"),
+    "right label, adjective not in top 3 − chance": ("contrast", "misses_second_adjective - chance_misses"),
+    "function words": ("words", "function_share", "of tokens", "function_tokens"),
+    "polarity words": ("words", "polarity_share", "of tokens", "polarity_tokens"),
+    "right label, no polarity word in top 3": ("words", "misses_polarity_words", "chance", "chance_misses"),
+    "Jaccard@3": ("explainers", "jaccard", "chance", "chance_jaccard"),
+    "n": ("agreement", len), "n in the test split": ("buckets", len)}
+FIXED = {"faithfulness": {"k": 3}, "agreement": {"k": 10}, "explainers": {"k": 3},
+         "contrast": {"connective": "but"}, "n": {"first": B, "second": D}}
+FIXED |= {name: {"right_label": 1} for name in QUANTITIES if name.startswith("right, ")}
+NEGATIONS, BUCKETED = ("not", "never", "n't", "hardly", "out of scope"), []
+for condition in NEGATIONS:
+    QUANTITIES[condition], FIXED[condition] = ("negation", "right"), {"condition": condition}
+for first, second in PAIRS:
+    for name in ("Jaccard@10", "polarity cosine"):
+        BUCKETED.append(f"{name}, {{{first}}}/{{{second}}}")
+        QUANTITIES[BUCKETED[-1]] = QUANTITIES[name][:2]
+        FIXED[BUCKETED[-1]] = {"first": first, "second": second}
+AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adjective")}
+
+
+def pick(measures, name, who, explainer="shap"):
+    """The rows of a quantity for a model, a pair or {column: value}, else as FIXED says."""
+    if not isinstance(who, dict):
+        who = {"model": who} if isinstance(who, str) else dict(zip(("first", "second"), who))
+    measure = QUANTITIES[name][0]
+    frame = measures[measure]
+    wanted = {"explainer": explainer} | FIXED.get(measure, {}) | FIXED.get(name, {}) | who
+    for key in wanted.keys() & set(frame):
+        frame = frame[frame[key] == wanted[key]]
+    return frame
+
+
+def quantity(measures, name, first, second=None, explainer="shap", baseline=False):
+    """estimate() of a quantity, or of the difference of two models or pairs; n = 0 without rows."""
+    measure, formula, *beside = QUANTITIES[name]
+    formula = beside[1] if baseline else formula
+    frames = [pick(measures, name, who, explainer) for who in (first, second) if who is not None]
+    if any(frame.empty for frame in frames):
+        return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0, "seeds": {}}
+    axes = AXES.get(measure, ("seed", "id"))
+    if isinstance(formula, str):
+        frames = [frame.assign(value=frame.eval(formula, engine="python")) for frame in frames]
+    else:
+        axes = ("seed",)
+        frames = [rows.groupby("seed").apply(formula).reset_index(name="value") for rows in frames]
+    return (difference if second else estimate)(*frames, "value", axes)
+
+
+def printed(name, who):
+    """The paper's number: None, a value, or (mean, SD)."""
+    who = tuple(who.values()) if isinstance(who, dict) else who
+    return PAPER.get(name, {}).get(who[0] if len(who) == 1 else who)
+
+
+# --------------------------------------------------------------------------------------------------
+# The claims, and where our quantity must lie for each to hold: written before the run
+#
+# (section, quote, [(quantity, comparisons, low, high)], reason of a margin, in plain words);
+# a comparison is (one,), a value, or (first, second), their difference
+
+INF = float("inf")
+HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
+CLAIMS = (
+    ("Abstract", "frequently arrives at the correct label but does so for the wrong reasons",
+     [("right label, adjective not in top 3", [(K, B)], 0, INF),
+      ("right label, no polarity word in top 3", [(K, B)], 0, INF)], "",
+     "{kd_tinybert} is right for the wrong reason more often than {bert}"),
+    ("3.7", "Lower agreement indicates greater reasoning drift",
+     [("Jaccard@10", [(RETRAINED,)], 0.9, INF)],
+     "0.9: two trainings of one model differ by about half a token of ten", ""),
+    ("4.1", "achieve broadly similar performance on the SST-5 test set",
+     [("accuracy", [(D, B), (K, B)], -0.05, 0.05)],
+     "0.05: the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences",
+     "the three models are about equally accurate"),
+    ("4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while KD-TinyBERT "
+     "exhibits the smallest drop", [("ConfDrop@3", [(D, B), (B, K)], 0, INF)], "",
+     "removing the top three tokens reduces {distilbert}’s confidence most and {kd_tinybert}’s least"),
+    ("4.2", "BERT and DistilBERT both have substantial flip rates",
+     [("FlipRate@3 − random", [(B,), (D,)], 0, INF)], "", ""),
+    ("4.2", "KD-TinyBERT’s flip rate is effectively zero", [("FlipRate@3", [(K,)], -INF, 0.05)],
+     "0.05 is one sentence in twenty; 0 of 150 has an interval up to 0.02",
+     "{kd_tinybert} hardly ever changes its prediction when its top three tokens are removed"),
+    ("4.2", "The short-token ratios are very similar across all three models",
+     [("short-token ratio", [(D, B), (K, B)], -0.05, 0.05)], "0.05 is half a word of ten", ""),
+    ("4.3", "DistilBERT remains closer to its teacher (BERT) than KD-TinyBERT",
+     [("Jaccard@10", [(BD, BK)], 0, INF)], "", ""),
+    ("4.3", "KD-TinyBERT exhibits the lowest similarity",
+     [("Jaccard@10", [(BD, BK), (BD, DK)], 0, INF)], "", ""),
+    ("4.3", "indicating clear reasoning drift", [("Jaccard@10", [(RETRAINED, BK)], 0, INF)], "",
+     "{kd_tinybert} agrees less with {bert} than {bert} trained again does"),
+    ("4.4", "DistilBERT aligns more strongly with BERT in directional reasoning than KD-TinyBERT "
+     "does", [("cosine", [(BD, BK)], 0, INF)], "", ""),
+    ("4.4", "indicates a divergence in how compressed models weigh positive vs. negative cues",
+     [("polarity cosine", [(BD, BK)], 0, INF)], "",
+     "{distilbert} weighs words more like {bert} than {kd_tinybert} does"),
+    ("4.4", "The large variance for KD-TinyBERT (std ~ 0.43) further reflects instability",
+     [("SD of the cosine", [(BK, BD)], 0, INF),
+      ("SD of the polarity cosine", [(BK, BD)], 0, INF)], "", ""),
+    ("4.5", "all three models exhibit post-but ratios well above chance level",
+     [("post-but ratio − equal credit", [(B,), (D,), (K,)], 0, INF)], "", ""),
+    ("4.5", "they generally recognize the contrastive structure",
+     [("ratio, “but” − “and”", [(B,), (D,), (K,)], 0, INF)], "",
+     "“but” moves more credit to the second clause than “and” does"),
+    ("4.5", "BERT demonstrates the strongest",
+     [("post-but ratio", [(B, D), (B, K)], 0, INF)], "", ""),
+    ("4.5", "indicating greater reliance on token-level polarity in the distilled models",
+     [("less confident without “but”", [(B, D), (B, K)], 0, INF)], "", ""),
+    ("5.2", "KD-TinyBERT often assigns high importance to neutral function words",
+     [("function words", [(K, B)], 0, INF)], "", ""),
+    ("5.2", "underweighting actual sentiment-bearing tokens",
+     [("polarity words", [(K, B)], -INF, 0)], "", ""),
+    ("5.2", "This behavioral pattern is a direct consequence of the distillation objective",
+     [("polarity cosine", [(BK, TWIN)], -INF, 0)], "",
+     "it is the distillation objective that moves {kd_tinybert} away from {bert}"),
+    ("5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens",
+     [("right label, adjective not in top 3 − chance", [(B,), (D,)], -INF, 0),
+      ("right label, adjective not in top 3", [(K, D)], 0, INF)], "", ""),
+    ("5.4", "maintains predictive accuracy at the expense of reasoning fidelity",
+     [("polarity cosine", [(BK, RETRAINED)], -INF, 0), ("accuracy", [(K, B)], -0.05, INF)],
+     "0.05 as in 4.1", ""))
+
+
+def judge(e, low, high):
+    """The verdict on a quantity whose claim holds between low and high. An interval that touches a
+    bound, as where all differences are zero, leaves it undecided."""
+    if not e["n"]:
+        return UNTESTED
+    if low < e["low"] and e["high"] < high:
+        return HOLDS
+    return FAILS if e["high"] < low or high < e["low"] else OPEN
+
+
+def evaluate(measures, demands, explainer="shap"):
+    """(verdict, comparisons) of a claim. It holds where all its comparisons do, and does not hold
+    where one does not."""
+    found = []
+    for name, comparisons, low, high in demands:
+        for compared in comparisons:
+            compared = [gold_twin(measures) if who == TWIN else who for who in compared]
+            e = quantity(measures, name, *compared, explainer=explainer)
+            paper = [np.ravel([printed(name, who)])[0] for who in compared]  # the means
+            beside = QUANTITIES[name][2:] and len(compared) == 1
+            found.append({
+                "quantity": name, "compared": compared, **e, "verdict": judge(e, low, high),
+                "above": None if low == -INF else low, "below": None if high == INF else high,
+                "paper": None if None in paper else paper[0] - sum(paper[1:]), "baseline":
+                quantity(measures, name, *compared, baseline=True)["mean"] if beside else None})
+    verdicts = {one["verdict"] for one in found}
+    return next((v for v in (FAILS, UNTESTED, OPEN) if v in verdicts), HOLDS), found
+
+
+def judge_claims(measures):
+    """A record a claim: verdict, the comparison that decides, and the verdicts by explainer and by
+    each seed alone (where its sentences give an interval)."""
+    records, seeds = [], [int(seed) for seed in measures["models"]["seed"].unique()]
+    alone = {seed: {name: frame[frame["seed"] == seed] if "seed" in frame else frame
+                    for name, frame in measures.items()} for seed in seeds}
+    for i, (section, quote, demands, margin, plain) in enumerate(CLAIMS, 1):
+        there = set(measures[QUANTITIES[demands[0][0]][0]].get("explainer", ["shap"]))
+        verdicts = {explainer: evaluate(measures, demands, explainer)
+                    for explainer in ("shap", "lime", "ig") if explainer in there}
+        verdict, found = verdicts["shap"]
+        by_seed = {seed: evaluate(alone[seed], demands) for seed in seeds}
+        records.append({
+            "claim": i, "section": section, "quote": quote, "margin": margin, "plain": plain,
+            "verdict": verdict, "deciding": next(one for one in found if one["verdict"] == verdict),
+            "by_explainer": verdicts,
+            "by_seed": {seed: judged for seed, (judged, ones) in by_seed.items()
+                        if all(np.isfinite(one["low"]) for one in ones)}})
+    return records
+
+
+# --------------------------------------------------------------------------------------------------
+# Tables
+
+TABLES = {  # heading: (columns whose values make a row, quantities, how to read it)
+    "Accuracy and F1": (["model"], ["accuracy", "weighted F1", "same class as {bert}", "ECE"],
+        "4.1, test split. F1 and ECE (ten bins) are not averages over sentences: their intervals are "
+        "over seeds alone."),
+    "Table 1": (["model"], ["ConfDrop@3", "ConfDrop@3 − random", "ConfDrop@3, [MASK]", "FlipRate@3",
+                            "FlipRate@3 − random", "FlipRate@3, [MASK]", "short-token ratio"],
+        "4.2, SHAP’s top 3 deleted, or replaced by [MASK]. Only what exceeds 3 random "
+        "tokens is due to the explanation."),
+    "Table 2": (["first", "second"], ["Jaccard@10", "Jaccard over chance", "Overlap@10"],
+        "4.3, agreement of SHAP’s top 10. {bert}/another seed is the ceiling. Over chance: 0 for "
+        "random sets, 1 for equal ones."),
+    "Table 3": (["first", "second"],
+                ["cosine", "polarity cosine", "cosine, top 10", "same prediction"],
+        "4.4, direction. The cosine is of each model’s own predicted class, so it is low where two "
+        "models predict differently; the polarity cosine explains Σ (c − 2) p_c in both."),
+    "Table 4": (["model"], ["post-but ratio", "ratio, “but” − “and”", "follows second clause",
+                            "swaps with clauses", "less confident without “but”",
+                            "right label, adjective not in top 3"],
+        "4.5. “but” − “and” is of the polarity score’s attributions. Reason elsewhere: of the "
+        "right labels, those with no top-3 token on the second adjective."),
+    "Words": (["model"], ["function words", "polarity words", "right label, no polarity word in top 3"],
+        "5.2: shares of |φ| in the 150 sentences (A34, A35); of the right labels, those with no "
+        "polarity word in the top 3 (A36)."),
+    "Negation": (["model"], NEGATIONS, "RQ4 (A33): right predictions. The paper reports no results."),
+    "Explainers": (["model", "first", "second"], ["Jaccard@3"],
+        "3.7 (2): two explainers of one model, on words."),
+    "Buckets": (["bucket"], ["n", "n in the test split", *BUCKETED],
+        "3.7 (5). n: the sentences of a seed; few: below 10.")}
+WITH_SD = ("ConfDrop@3", "cosine", "polarity cosine", "post-but ratio")
+
+
+def number(value):
+    return "–" if value is None or np.isnan(value) else f"{value:.3f}"
+
+
+def text_of(e, sd=False):
+    """ "0.096 ± 0.100 [0.080, 0.112]" of an estimate."""
+    ends = f" [{number(e['low'])}, {number(e['high'])}]" if np.isfinite(e["low"]) else ""
+    return number(e["mean"]) + (f" ± {number(e['sd'])}" if sd else "") + ends
+
+
+def markdown(lines):
+    """A table of [{heading: cell}]."""
+    rows = [lines[0], ["---"] * len(lines[0]), *(line.values() for line in lines)] if lines else []
+    escaped = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped) or "Not in this run."
+
+
+def table(measures, names, heading):
+    """(records, Markdown) of a table. Of a quantity: the paper's number, ours, its baseline."""
+    columns, quantities, _ = TABLES[heading]
+    records, lines = [], []
+    frame = measures[QUANTITIES[quantities[0]][0]]
+    if frame.empty:
+        return [], markdown([])
+    for who in frame[columns].drop_duplicates().to_dict("records"):
+        record, line = dict(who), {"": short(names, who.values())}
+        for name in quantities:
+            e, title = quantity(measures, name, who), name.format(**names)
+            beside = QUANTITIES[name][2:]
+            record |= {f"{name} {part}": e[part] for part in ("mean", "sd", "low", "high", "n")}
+            if name in PAPER:
+                record[f"{name} paper"] = printed(name, who)
+                paper = np.array([record[f"{name} paper"]], dtype=float).ravel()
+                line[f"{title}: paper"], title = " ± ".join(map(number, paper)), f"{title}: ours"
+            line[title] = text_of(e, name in WITH_SD)
+            if name in ("n", "n in the test split"):
+                line[title] = f"{e['mean']:.0f}{' (few)' if e['mean'] < 10 else ''}"
+            if beside:
+                record[f"{name} {beside[0]}"] = quantity(measures, name, who, baseline=True)["mean"]
+                line[f"{beside[0]} ({name})"] = number(record[f"{name} {beside[0]}"])
+        records.append(record)
+        lines.append(line)
+    return records, markdown(lines)
+
+
+def table5(measures, names):
+    """Table 5 as Markdown: the paper's, and that of each of our seeds (A23)."""
+    lines, example = [], measures["example"]
+    example["cell"] = [f"{row.polarity} ({row.confidence:.3f})" for row in example.itertuples()]
+    for condition, paper in PAPER["Table 5"].items():
+        line = {"condition": condition}
+        for model, rows in example[example["condition"] == condition].groupby("model", sort=False):
+            line[f"{names[model]}: paper"] = paper.get(model, "–")
+            line[f"{names[model]}: ours"] = "<br>".join(rows["cell"])
+        lines.append(line)
+    return markdown(lines)
+
+
+HEADLINES = (4, 8, 11, 12, 13)  # the claims about who drops least, who is close, who is dispersed
+
+
+def explainer_table(claims, names):
+    """The comparisons of the headline claims under each explainer, as Markdown."""
+    lines = []
+    for claim in claims:
+        if claim["claim"] in HEADLINES:
+            for same in zip(*(found for _, found in claim["by_explainer"].values())):
+                line = {"": claim["claim"], "difference": words_of(same[0], names)}
+                for explainer, one in zip(claim["by_explainer"], same):
+                    line[METHODS[explainer]] = f"{text_of(one)} {one['verdict']}"
+                lines.append(line)
+    return markdown(lines)
+
+
+# --------------------------------------------------------------------------------------------------
+# Figures: (measures, artifacts, names) -> (figure, caption)
+
+COLOURS = {B: "#0072B2", D: "#E69F00", K: "#009E73", "tinybert_ce": "#CC79A7",
+           BD: "#E69F00", BK: "#009E73", DK: "#F0E442"}  # Okabe and Ito: for colour-blind eyes too
+MARKS = {HOLDS: ("ko", "#0072B2"), FAILS: ("ks", "#D55E00"), OPEN: ("ko", "white"),
+         UNTESTED: ("k", "white")}
+LAYOUT = {"font.size": 8, "savefig.dpi": 200, "text.parse_math": False, "legend.frameon": False,
+          "axes.spines.top": False, "axes.spines.right": False,
+          "figure.constrained_layout.use": True}
+
+
+def wrap(label, width=11):
+    """The label in lines of at most so many characters; words stay whole."""
+    return textwrap.fill(label, width, break_long_words=False)
+
+
+def size(measures, name, who):
+    """ "n = 150 sentences, seeds: 3" of a quantity."""
+    rows = pick(measures, name, who)
+    return f"n = {rows['id'].nunique():,} sentences, seeds: {rows['seed'].nunique()}"
+
+
+def first_seed(measures):
+    return int(measures["models"]["seed"].min())
+
+
+def line(ax, left, right, value, style, label=None):
+    """A black line, dotted or dashed, on a white one: it shows on any bar, in grey too."""
+    ax.hlines(value, left, right, color="white", linewidth=3)
+    ax.hlines(value, left, right, "black", style, linewidth=1.4, label=label)
+
+
+def figure0(claims, names):
+    """The claims at a glance: the comparison that decides, in units of the row's largest value."""
+    fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
+    for y, claim in enumerate(claims):
+        one, (mark, colour) = claim["deciding"], MARKS[claim["verdict"]]
+        keys = ("mean", "low", "high", "paper", "baseline", "above", "below")
+        values = np.array([*map(one.get, keys), *one["seeds"].values()], dtype=float)
+        values /= 1.1 * np.nanmax([*abs(values), 1e-9])
+        mean, low, high, paper, baseline, above, below, *seeds = values
+        left, right = max(-1, np.nan_to_num(above, nan=-1)), min(1, np.nan_to_num(below, nan=1))
+        ax.barh(y, right - left, 0.78, left, color="#E3ECE3")
+        ax.plot([low, high], [y, y], "k-")
+        ax.plot(seeds, [y + 0.27] * len(seeds), "k.", markersize=3)
+        ax.plot([baseline, baseline], [y - 0.39, y + 0.39], "k:")
+        ax.plot(paper, y, "kD", markerfacecolor="white", markersize=5)
+        ax.plot(mean, y, mark, markerfacecolor=colour)
+        quote = textwrap.shorten(f"{claim['claim']}. {claim['quote']}", 60, placeholder=" …")
+        ax.text(-2.75, y, f"{quote}\n{wrap(words_of(one, names), 68)}", va="center", size=6.5)
+        ax.text(1.05, y, f"{claim['verdict']}\n{text_of(one)}", va="center", size=6.5,
+                color="black" if colour == "white" else colour)
+        if y == 0 or claims[y - 1]["section"] != claim["section"]:
+            ax.text(-3.2, y, claim["section"], va="center", size=7, weight="bold")
+            ax.axhline(y - 0.5, color="#BBBBBB")
+    ax.axvline(0, color="black")
+    ax.set(xlim=(-3.2, 1.8), ylim=(len(claims) - 0.5, -0.6))
     ax.axis("off")
-    table = ax.table([[r["id"], shorten(r["text"], 88, placeholder=" …").replace("$", r"\$"), LABELS[r["label"]]] for r in shown],
-                     colLabels=["id", "text", "gold"], colWidths=[0.12, 0.72, 0.16], cellLoc="left", loc="center",
-                     bbox=[0, 0, 1, 1])
+    return fig, ("The paper’s claims at a glance; each row is scaled separately, and the vertical line marks zero. "
+                 "Shaded: where the claim holds. Bar: our 95% interval; its mark is round where it "
+                 "holds, square where it does not, hollow where undecided. Dots: each seed. "
+                 "Diamond: the paper. Dotted: the baseline.")
+
+
+def figure1(measures, artifacts, names):
+    """3.1: the label distribution of the whole data set."""
+    counts = measures["labels"].pivot(index="label", columns="split", values="sentences")
+    counts = counts[list(SPLITS)]
+    total = counts.sum(axis=1)
+    fig, ax = plt.subplots(figsize=(5.2, 3))
+    counts.plot.bar(stacked=True, ax=ax, width=0.72, rot=0, xlabel="", ylabel="sentences",
+                    color=["#4C78A8", "#9ECAE1", "#F2F2F2"], edgecolor="black", linewidth=0.5)
+    for i, n in enumerate(total):
+        ax.text(i, n, f"{n:,}\n{n / total.sum():.1%}", ha="center", va="bottom", fontsize=8)
+    ax.set_xticks(range(len(LABELS)), map(wrap, LABELS))
+    ax.set_ylim(0, 1.2 * total.max())
+    ax.legend([f"{split} ({n:,})" for split, n in counts.sum().items()], frameon=False, ncols=3,
+              loc="upper center", bbox_to_anchor=(0.5, -0.17))
+    return fig, f"Label distribution of the data set, n = {total.sum():,} sentences, all splits."
+
+
+def figure2(measures, artifacts, names):
+    """3.1: examples of the balanced subset."""
+    subset = pd.DataFrame(load_subset(artifacts))
+    subset["long"] = subset["text"].str.len() > 110  # characters
+    shown = subset.sort_values(["label", "long"], kind="stable").groupby("label").head(2)
+    fig, ax = plt.subplots(figsize=(5.6, 3.9))
+    ax.axis("off")
+    cells = [[row.id, wrap(textwrap.shorten(row.text, 110, placeholder=" …"), 58),
+              f"{row.label} {LABELS[row.label]}"] for row in shown.itertuples()]
+    table = ax.table(cells, colLabels=["id", "text", "gold"], cellLoc="left", colLoc="left",
+                     colWidths=[0.14, 0.64, 0.22], bbox=[0, 0, 1, 1])
     table.auto_set_font_size(False)
-    table.set_fontsize(6.5)
-    for (row, _), cell in table.get_celld().items():
-        cell.set_linewidth(0.3)
-        cell.PAD = 0.02
-        if row == 0:
-            cell.set_text_props(weight="bold")
-    return fig, f"The first two sentences of each class of the balanced subset, n = {len(rows)}."
+    for cell in table.get_celld().values():
+        cell.PAD = 0.01 / cell.get_width()
+        cell.set(linewidth=0.3, fontsize=7.5)
+    return fig, (f"Examples of the balanced subset, n = {len(subset)}: of each class the first two "
+                 "sentences of at most 110 characters.")
 
 
-def scripts_say():
-    """[(script, title, reads, writes)] from the docstrings: the pipeline figure is what the scripts say of themselves."""
-    said = []
-    for path in sorted(Path(__file__).parent.glob("0[1-6]_*.py")):
-        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-        reads, _, rest = doc.partition("Reads")[2].partition("Writes")
-        said.append((path.name, doc.split("\n")[0], *(" ".join(part.split("\n\n")[0].split()) for part in (reads, rest))))
-    return said
+def places(docstring, word):
+    """The folders and files behind "Reads" or "Writes" in a script's docstring, a line each."""
+    text = re.search(rf"^{word} +(.*?)(?=^Writes|\n\n|\Z)", docstring, re.DOTALL | re.MULTILINE)[1]
+    found = re.findall(r"the text|a pretrained \w+|\b[a-z]+/|\b(?:subset|runs)\.jsonl|"
+                       r"\breport\.md|\bexplanations\.html", text)
+    return "\n".join(dict.fromkeys(found))
 
 
-def figure3(tables, artifacts):
-    """The pipeline, drawn from the scripts' own reads and writes."""
-    said = scripts_say()
-    fig, ax = plt.subplots(figsize=(7.2, 7.2))
+def figure3(measures, artifacts, names):
+    """3.8: the pipeline, as the docstrings of the scripts tell it."""
+    paths = sorted(Path(__file__).parent.glob("0[1-6]_*.py"))
+    fig, ax = plt.subplots(figsize=(5.4, 5.8))
+    ax.set(xlim=(0, 10), ylim=(len(paths) - 0.5, -0.5))
     ax.axis("off")
-    ax.set(xlim=(0, 10), ylim=(-len(said) + 0.4, 0.75))
-    for x, head in ((1.4, "reads"), (4.9, "stage"), (8.5, "writes")):
-        ax.text(x, 0.6, head, ha="center", weight="bold")
-    for i, (name, title, reads, writes) in enumerate(said):
-        for x, text, width, face in ((1.4, reads, 44, "#F2F2F2"), (4.9, title, 34, "#CFE6F5"), (8.5, writes, 46, "#F2F2F2")):
-            ax.text(x, -i, (name + "\n" if x == 4.9 else "") + fill(text, width), ha="center", va="center", fontsize=6,
-                    linespacing=1.3, bbox={"boxstyle": "round,pad=0.5", "fc": face, "ec": "#777777", "lw": 0.6})
-        for start, end in ((3.0, 3.4), (6.4, 6.75)):
-            ax.annotate("", (end, -i), (start, -i), arrowprops={"arrowstyle": "->", "lw": 1})
-        if i:
-            ax.annotate("", (4.9, -i + 0.3), (4.9, -i + 0.68), arrowprops={"arrowstyle": "->", "lw": 1, "color": "#999999"})
-    return fig, "The experimental pipeline, from what each script says it reads and writes."
+    for y, path in enumerate(paths):
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        does = f"{path.name}\n" + wrap(doc.partition("\n")[0].partition(". ")[0].rstrip("."), 28)
+        for x, text in ((1.5, places(doc, "Reads")), (5.1, does), (8.6, places(doc, "Writes"))):
+            ax.text(x, y, text, ha="center", va="center", fontsize=8, bbox={
+                "boxstyle": "round", "facecolor": "#CFE6F5" if text == does else "#F2F2F2"})
+        for start, end in ((2.75, 3.15), (7.05, 7.45)):
+            ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "->"})
+    return fig, "The pipeline: what each script reads (left) and writes (right), by its docstring."
 
 
-def figure4(tables, artifacts):
-    fig, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3), sharey=True)
-    rows, counts = [find(tables["figure4"], model=name) for name in MODELS], find(tables["figure1"], split="test")["counts"]
-    for ax, metric, title in ((left, "accuracy", "Accuracy"), (right, "weighted_f1", "Weighted F1")):
-        bars(ax, [row[metric] for row in rows], [PAPER["figure4"][n][metric] for n in MODELS], MODELS.values(), title, COLOURS.values())
-    left.axhline(max(counts) / sum(counts), color="black", ls=":", lw=1.5, label="most frequent class")
-    fig.legend(*left.get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2, loc="outside lower center")
-    return fig, f"Accuracy and weighted F1 on the test split, n = {sum(counts):,}; bars with 95% intervals. Diamonds: the paper."
+def bar(ax, i, e, paper, colour):
+    """A bar at i: mean and interval, each seed's mean to its left, the paper's to its right."""
+    ax.bar(i, e["mean"], 0.72, color=colour, edgecolor="black", linewidth=0.5)
+    ax.plot([i, i], [e["low"], e["high"]], "_-", color="black", linewidth=1, zorder=4)
+    if len(e["seeds"]) > 1:
+        ax.plot([i - 0.2] * len(e["seeds"]), e["seeds"].values(), "o", color="black", markersize=4,
+                markeredgecolor="white", markeredgewidth=0.6, label="one seed", zorder=4)
+    if paper is not None:
+        ax.plot(i + 0.2, np.ravel(paper)[0], "D", color="white", markeredgecolor="black",
+                markersize=5, clip_on=False, label="paper", zorder=5)
 
 
-def figure5(tables, artifacts):
-    fig, axes = plt.subplots(1, 2, figsize=(6.8, 3))
-    rows = [find(tables["table1"], model=n, explainer="shap", k=3) for n in MODELS]
-    for ax, metric, random, title in ((axes[0], "confidence_drop", "random_drop", "SHAP Confidence Drop@3"),
-                                      (axes[1], "flip_rate", "random_flips", "SHAP Flip Rate@3")):
-        bars(ax, [row[metric] for row in rows], [PAPER["table1"][n][metric] for n in MODELS], MODELS.values(), title,
-             COLOURS.values(), [row[random] for row in rows])
-    fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2, loc="outside lower center")
-    return fig, (f"Faithfulness: what removing the top 3 SHAP tokens does, n = {rows[0]['flip_rate']['n']} sentences; bars with 95% "
-                 "intervals. Dotted: removing 3 tokens at random. Diamonds: the paper.")
+def bars(measures, artifacts, names, what, quantities, compared):
+    """Figures 4-6: a bar for each model or pair, the baseline dotted, the ceiling dashed."""
+    compared = [who for who in compared if who in names or who in PAIRS]
+    end, width = len(compared) - 0.5, 14 if len(compared) < 4 else 10
+    fig, axes = plt.subplots(1, 2, figsize=(6.2, 3.2), sharey=quantities[0] != "ConfDrop@3")
+    for ax, name in zip(axes, quantities):
+        for i, who in enumerate(compared):
+            bar(ax, i, quantity(measures, name, who), printed(name, who), COLOURS[who])
+            if QUANTITIES[name][2:]:
+                value = quantity(measures, name, who, baseline=True)["mean"]
+                line(ax, i - 0.4, i + 0.4, value, ":", QUANTITIES[name][2])
+        ceiling = quantity(measures, name, RETRAINED)["mean"] if compared[0] in PAIRS else np.nan
+        if np.isfinite(ceiling):
+            line(ax, -0.5, end, ceiling, "--", short(names, RETRAINED))
+        if name in ("accuracy", "weighted F1"):  # of a class that every sentence gets
+            share = pick(measures, name, B)["label"].value_counts(normalize=True).max()
+            value = share if name == "accuracy" else share * 2 * share / (1 + share)
+            line(ax, -0.5, end, value, ":", "most frequent class")
+        ax.axhline(0, color="black", linewidth=0.6)
+        labels = [wrap(short(names, who).replace("/", " / "), width) for who in compared]
+        ax.set_xticks(range(len(compared)), labels, fontsize=7.5)
+        ax.set_title(name)
+    handles, labels = axes[0].get_legend_handles_labels()
+    legend = dict(zip(labels, handles))
+    fig.legend(legend.values(), legend, loc="outside lower center", ncols=4, frameon=False)
+    return fig, (f"{what}, {size(measures, quantities[0], compared[0])}. Bars: means with 95% "
+                 "intervals; diamonds: the paper, of its own models and text.")
 
 
-def ceiling(rows, key, **keys):
-    """BERT against itself retrained, where the run has it: what a pair can reach."""
-    return next((row[key] for row in rows if row["pair"] == ["bert", "bert_seed43"]
-                 and all(row[k] == v for k, v in keys.items())), None)
-
-
-def figure6(tables, artifacts):
-    rows = [find(tables["table2"], pair=list(pair), k=10) for pair in PAIRS]
-    fig, axes = plt.subplots(1, 2, figsize=(6.8, 3.2), sharey=True)
-    for ax, metric, title in zip(axes, ("jaccard", "overlap"), ("Jaccard@10", "Overlap@10")):
-        bars(ax, [row[metric] for row in rows], [PAPER["table2"][pair][metric] for pair in PAIRS],
-             [pair_label(pair).replace("–", "–\n") for pair in PAIRS], title, ["#0072B2", "#56B4E9", "#CC79A7"],
-             [row[f"{metric}_by_chance"] for row in rows], ceiling(tables["table2"], metric, k=10))
-    fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside lower center")
-    return fig, (f"Agreement of the top 10 SHAP tokens, n = {rows[0]['jaccard']['n']} sentences; bars with 95% intervals. Dotted: two "
-                 "random sets. Dashed: BERT with itself retrained. Diamonds: the paper.")
-
-
-def figure7(tables, artifacts):
+def figure7(measures, artifacts, names):
+    """4.4: mean cosine of signed SHAP attributions. The diagonal is 1 by definition, thus grey."""
     values, text = np.full((3, 3), np.nan), np.full((3, 3), "1\n(itself)", dtype=object)
     for pair in PAIRS:
-        i, j = (list(MODELS).index(name) for name in pair)
-        s = find(tables["table3"], pair=list(pair))["cosine"]
-        values[i, j] = values[j, i] = s["mean"]
-        text[i, j] = text[j, i] = f"{s['mean']:.2f}\n[{s['low']:.2f}, {s['high']:.2f}]"
-    fig, ax = plt.subplots(figsize=(4.6, 3.6))
-    colours = plt.get_cmap("Blues").with_extremes(bad="#DDDDDD")
-    image = ax.imshow(values, cmap=colours, vmin=0, vmax=1)
+        i, j = (PAPER_MODELS.index(model) for model in pair)
+        e = quantity(measures, "cosine", pair)
+        values[i, j] = values[j, i] = e["mean"]
+        told = text_of(e).replace(" [", "\n[")
+        text[i, j] = text[j, i] = f"{told}\npaper {printed('cosine', pair)[0]:.3f}"
+    fig, ax = plt.subplots(figsize=(4.8, 3.4), layout="compressed")
+    image = ax.imshow(values, plt.get_cmap("Blues").with_extremes(bad="#DDDDDD"),
+                      vmin=min(0, np.nanmin(values)), vmax=1)
     for i, j in np.ndindex(3, 3):
-        ax.text(j, i, text[i, j], ha="center", va="center", color="white" if values[i, j] > 0.6 else "black")
-    ax.set_xticks(range(3), MODELS.values())
-    ax.set_yticks(range(3), MODELS.values())
-    ax.spines[:].set_visible(False)
-    fig.colorbar(image, label="mean cosine")
-    retrained = ceiling(tables["table3"], "cosine")
-    return fig, (f"Mean cosine of signed SHAP attributions with 95% intervals, n = {s['n']} sentences, each model for its own predicted "
-                 "class. The diagonal is 1 by definition" + (f"; BERT with itself retrained reaches {retrained['mean']:.2f}." if retrained else "."))
+        ax.text(j, i, text[i, j], ha="center", va="center", fontsize=8,
+                color="white" if image.norm(values[i, j]) > 0.6 else "black")
+    labels = [wrap(names[model]) for model in PAPER_MODELS]
+    ax.set(xticks=range(3), yticks=range(3), xticklabels=labels, yticklabels=labels)
+    scale = fig.colorbar(image, label="mean cosine").ax
+    ceiling = quantity(measures, "cosine", RETRAINED)["mean"]
+    line(scale, 0, 1, ceiling, "--")
+    note = f"dashed on the scale, {ceiling:.3f}" if np.isfinite(ceiling) else "not in this run"
+    return fig, ("Mean cosine of signed SHAP attributions with 95% intervals, each model’s for its "
+                 f"own predicted class, {size(measures, 'cosine', BK)}. {short(names, RETRAINED)}: "
+                 f"{note}.")
 
 
-def figure8(tables, artifacts):
-    rows = tables["figure8"]
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2))
-    for (name, points), marker in zip(rows["points"].items(), "o^s"):
-        left.scatter(*np.array(points).T, s=12, alpha=0.6, color=COLOURS[name], marker=marker, label=model_label(name), lw=0)
-    left.set(xlabel=f"component 1 ({rows['explained_variance'][0]:.0%} of variance)",
-             ylabel=f"component 2 ({rows['explained_variance'][1]:.0%})")
-    left.legend(frameon=False, fontsize=7)
-    for name in list(MODELS)[1:]:
-        angles = [a for a in rows["angle_to_first"][name] if a is not None]
-        right.hist(angles, np.arange(0, 181, 15), histtype="step", lw=1.8, color=COLOURS[name],
-                   label=f"{model_label(name)}, median {np.median(angles):.0f}°")
-    right.set(xlabel="angle to BERT's attributions (degrees)", ylabel="sentences", xticks=range(0, 181, 45))
-    right.legend(frameon=False, fontsize=7)
-    return fig, (f"Left: unit SHAP vectors, padded to the longest sentence, on their first two principal components (A18, an "
-                 f"illustration). Right: the angles themselves. n = {len(rows['angle_to_first']['bert'])} sentences.")
+def figure8(measures, artifacts, names):
+    """4.4: orientations of SHAP vectors. The projection illustrates (A18), the angle measures."""
+    seed, subset, unit = first_seed(measures), load_subset(artifacts), []
+    fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.4))
+    for model in PAPER_MODELS:
+        for row in load_explanations(artifacts, model, seed, "shap", subset):
+            phi = predicted_attributions(row)
+            unit.append(phi / (np.linalg.norm(phi) or 1))
+    padded = np.array(list(zip_longest(*unit, fillvalue=0))).T  # (3 * 150, longest sentence)
+    pca = PCA(2, svd_solver="full")
+    for model, mark, cloud in zip(PAPER_MODELS, "o^s", np.split(pca.fit_transform(padded), 3)):
+        left.scatter(*cloud.T, s=14, marker=mark, facecolor="none", edgecolor=COLOURS[model],
+                     linewidth=0.8, label=names[model])
+    for who, style in ((BD, {"color": COLOURS[D], "histtype": "stepfilled", "alpha": 0.45}),
+                       (BK, {"color": COLOURS[K], "histtype": "step", "linewidth": 2}),
+                       (RETRAINED, {"color": "black", "histtype": "step", "linestyle": "--"})):
+        cosines = pick(measures, "polarity cosine", who)["polarity_cosine"].astype(float).dropna()
+        if len(cosines):
+            angles = np.degrees(np.arccos(cosines.clip(-1, 1)))
+            right.hist(angles, range(0, 181, 10), weights=np.full(len(angles), 100 / len(angles)),
+                       label=f"{names[who[1]]}: median {angles.median():.0f}°", **style)
+    right.axvline(90, color="black", linestyle=":", label="unrelated: 90°")
+    x, y = (f"component {i} ({share:.0%} of variance)"
+            for i, share in enumerate(pca.explained_variance_ratio_, 1))
+    left.set(title="Illustration: a 2D projection", xlabel=x, ylabel=y)
+    right.set(title=f"Measurement: the angle to {names[B]}", xlabel="angle of polarity attributions (°)",
+              ylabel="% of sentences", xticks=range(0, 181, 45))
+    for ax in (left, right):
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False, fontsize=7.5)
+    return fig, ("Left, an illustration (A18): unit SHAP vectors of the predicted class on two "
+                 f"principal components, seed {seed}. Right, the measurement: the angle between "
+                 "attributions of the polarity score, which needs no choice of a class, "
+                 f"{size(measures, 'polarity cosine', BK)}.")
 
 
-def figure9(tables, artifacts):
-    rows = [find(tables["table5"], model=name) for name in MODELS]
-    fig, axes = plt.subplots(1, 3, figsize=(7.2, 3.4), sharey=True, sharex=True)
-    for ax, row in zip(axes, rows):
-        phi = np.array(row["phi"])
-        ax.barh(range(len(phi)), phi, color=np.where(phi >= 0, "#0072B2", "#D55E00"))
-        ax.axvline(0, color="black", lw=0.6)
-        ax.set_yticks(range(len(phi)), row["tokens"])
-        ax.set_title(f"{model_label(row['model'])}:\n{LABELS[row['predicted']]}")
+def figure9(measures, artifacts, names):
+    """4.5: signed token attributions of Table 5's sentence."""
+    seed = first_seed(measures)
+    table5 = measures["example"].query("seed == @seed and condition == 'Original'")
+    fig, axes = plt.subplots(1, 3, figsize=(6.4, 3.4), sharex=True, sharey=True)
+    for ax, model in zip(axes, PAPER_MODELS):
+        rows = explained_rows(Path(artifacts) / f"probes/{model}_{seed}.shap.jsonl")
+        row, said = rows["weak-joyful"], table5.set_index("model").loc[model]
+        phi, y = predicted_attributions(row), range(len(row["tokens"]))
+        ax.barh(y, phi, color=np.where(phi >= 0, "#0072B2", "#D55E00"), edgecolor="black",
+                linewidth=0.5)
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set_yticks(y, row["tokens"])
+        ax.set_title(f"{wrap(names[model], 14)}\nclass: {LABELS[row['predicted']]}\n"
+                     f"Table 5: {said['polarity']} ({said['confidence']:.2f})", fontsize=8.5)
     axes[0].invert_yaxis()
-    axes[1].set_xlabel("SHAP value for the predicted class")
-    return fig, (f"Signed SHAP attributions of “{rows[0]['conditions']['Original']['text']}” (n = 1); blue supports the predicted "
-                 "class, red opposes it.")
+    fig.supxlabel("SHAP value: below 0 it opposes that class, above 0 it supports it", fontsize=9)
+    return fig, (f"Signed SHAP attributions of “{row['text']}” for the class that each model "
+                 f"predicts, n = 1 sentence, seed {seed}. Table 5 adds up the classes of one sign.")
 
 
-FIGURES = (figure1, figure2, figure3, figure4, figure5, figure6, figure7, figure8, figure9)
+FIGURES = (
+    figure0, figure1, figure2, figure3,
+    partial(bars, what="The test split", quantities=("accuracy", "weighted F1"), compared=MODELS),
+    partial(bars, what="The top 3 SHAP tokens removed, dotted: 3 random tokens",
+            quantities=("ConfDrop@3", "FlipRate@3"), compared=MODELS),
+    partial(bars, what="Agreement of the top 10 SHAP tokens, dotted: two random sets",
+            quantities=("Jaccard@10", "Overlap@10"), compared=PAIRS),
+    figure7, figure8, figure9)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Tables: the paper's rows and columns first, then what each number has to be read against
+# --------------------------------------------------------------------------------------------------
+# The page: the paper's Figure 9 for every sentence, without a script
 
-NEAR = 0.05
-
-
-def ours(paper, s, sd=False):
-    """Our cell, with how it stands to the paper's: match, the paper's value lies in our 95% interval; near, within 0.05 of
-    ours; differs."""
-    value = paper[0] if isinstance(paper, tuple) else paper
-    if value is None or not s["n"]:
-        return interval(s, sd=sd)
-    mark = "match" if s["low"] <= value <= s["high"] else "near" if abs(value - s["mean"]) <= NEAR else "differs"
-    return f"{interval(s, sd=sd)} *{mark}*"
-
-
-def view(rows, columns):
-    """A Markdown table: columns is {header: row -> cell}."""
-    return markdown(list(columns), [[cell(row) for cell in columns.values()] for row in rows])
-
-
-def cell(key, sd=False, digits=3):
-    """A column that shows the interval of one summary."""
-    return lambda row: interval(row[key], digits, sd) if row.get(key) else "–"
+CASES = {"contrastive": "Contrastive: with “but” inside, the lowest polarity cosine, {:.3f}",
+         "borderline": "Borderline: the smallest margin of BERT’s two likeliest classes, {:.3f}",
+         "kd_right_far_from_bert": "Right for other reasons: of the sentences that KD gets right, "
+                                   "the lowest polarity cosine, {:.3f}"}
+STYLE = """:root{color-scheme:light dark;font:16px/1.65 system-ui,sans-serif}
+body{max-width:76rem;margin:0 auto;padding:0 1rem}h1,h2{line-height:1.2}h3,h4{font-size:1.05rem}
+h3,h4,p{margin:.3rem 0;overflow-wrap:anywhere}nav a{margin-right:.6em}i,nav a{white-space:nowrap}
+article{border-top:1px solid #8888;padding:.7rem 0 1rem;break-inside:avoid}i{font-style:normal}
+.models{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr));
+gap:.5rem 1.5rem}small,b{font-size:.75rem;font-weight:normal;display:inline-block}
+.p{background:rgba(0,114,178,var(--a))}
+.n{background:rgba(213,94,0,var(--a));text-decoration:underline dotted}
+sub{font-size:.65em;line-height:1;display:inline-block}
+@media print{:root{font-size:8pt}body{max-width:none}nav{display:none}h2{break-after:avoid}
+i{-webkit-print-color-adjust:exact;print-color-adjust:exact}}"""
 
 
-def mean(key, digits=3):
-    return lambda row: number(row[key]["mean"], digits)
+def marked(row):
+    """The sentence of an explained row, in HTML. A token, or LIME's word, is coloured by its share
+    of the largest attribution to the predicted class; from half of that on, its value follows."""
+    spans, values, pieces = row["spans"], row["attributions"], []
+    if "tokens" in row:
+        spans, values = [[span] for span in spans], predicted_attributions(row)
+    for places_of_unit, value in zip(spans, values):
+        pieces += [(start, end, value) for start, end in places_of_unit]
+    largest, at, html = max(map(abs, values), default=0) or 1, 0, ""
+    for start, end, value in sorted(pieces):
+        share, told = abs(value) / largest, f"{value:+.2f}".replace("-", "−")
+        sign, note = "n" if value < 0 else "p", f"<sub>{told}</sub>" if share >= 0.5 else ""
+        look = f"class={sign} style=--a:{0.6 * share:.2f}" if share > 0.1 else ""
+        html += (f"{escape(row['text'][at:start])}<i title={told} {look}>"
+                 f"{escape(row['text'][start:end])}{note}</i>")
+        at = end
+    return html + escape(row["text"][at:])
 
 
-def model_of(row):
-    return model_label(row["model"])
+def article(anchor, heading, explained, names):
+    """A sentence: models side by side, methods below each other. {model: {method: row}}."""
+    html = f'<article id="{anchor}"><h3>{heading}</h3><div class=models>'
+    for model, by_method in explained.items():
+        row = by_method["shap"]
+        right = "right" if row["predicted"] == row["label"] else "wrong"
+        html += (f"<div><h4>{escape(names[model])}: {LABELS[row['predicted']]}, {right}</h4>"
+                 f"<small>{' '.join(f'{p:.2f}' for p in row['probabilities'])}</small>")
+        for method, row in by_method.items():
+            html += f"<p><b>{METHODS[method]}</b> {marked(row)}</p>"
+        html += "</div>"
+    return f"{html}</div></article>\n"
 
 
-def pair_of(row):
-    return pair_label(row["pair"])
+def page(measures, artifacts, names):
+    """The page, of the first seed: a case of each of the paper's kinds (3.7 (6)), then the 150
+    sentences, those first where the distilled student drifts furthest from BERT."""
+    seed, subset = first_seed(measures), load_subset(artifacts)
+    gold = {row["id"]: f"{row['id']}, gold {LABELS[row['label']]}" for row in subset}
+    found = {row["id"]: {} for row in subset}
+    models = [model for model in MODELS if model in names]
+    for model, method in product(models, ("shap", "ig", "lime")):
+        for row in load_explanations(artifacts, model, seed, method, subset):
+            found[row["id"]].setdefault(model, {})[method] = row
+    drift = pick(measures, "polarity cosine", BK).query("seed == @seed").set_index("id")
+    drift = drift["polarity_cosine"].astype(float).sort_values()
+    drift = drift.map("{:.2f}".format).replace("nan", "undefined")
+    links = [f'<a href="#{i}">{i} ({value})</a>' for i, value in drift.items()]
+    sentences = [article(i, f"{gold[i]}: polarity cosine with {names[B]} {value}", found[i], names)
+                 for i, value in drift.items()]
+    cases, to_cases = "", ""
+    for case in measures["cases"].itertuples():
+        heading = CASES[case.rule].format(case.value)
+        to_cases += f'<a href="#{case.rule}">{heading.partition(":")[0]}</a> '
+        cases += article(case.rule, f"{heading} ({gold[case.id]})", found[case.id], names)
+    return f"""<!doctype html><html lang=en><head><meta charset=utf-8><style>{STYLE}</style>
+<meta name=viewport content="width=device-width,initial-scale=1"><title>Explanations</title></head>
+<body><header><h1>Token attributions by model</h1></header><nav aria-label=Sentences>
+<p>Most drift from {escape(names[B])} to {escape(names[K])}: {" ".join(links[:10])}</p><p>Cases: {to_cases}</p>
+<details><summary>All sentences, most drift first</summary>{" ".join(links)}</details></nav>
+<main><p>Drift is a low polarity cosine: how alike two models’ SHAP attributions of the polarity
+score are, at most 1; it needs no choice of a class. Blue tokens support the class that the
+model predicts, orange underlined tokens oppose it; the opacity is relative to the largest
+attribution. From half of that on, the value follows the token; the others show on hover. Below a
+prediction: the probabilities of {", ".join(LABELS)}. Models of seed {seed}.</p>
+<h2>Case studies</h2>{cases}
+<h2>All sentences, most drift first</h2>{"".join(sentences)}</main></body></html>
+"""
 
 
-def p_value(p):
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+# --------------------------------------------------------------------------------------------------
+# The report
+
+HOMES = {"predictions": "Accuracy and F1", "faithfulness": "Table 1", "short_tokens": "Table 1",
+         "agreement": "Table 2", "direction": "Table 3", "contrast": "Table 4", "words": "Words"}
+FIGURES_OF = {"At a glance": (0,), "Accuracy and F1": (4,), "Table 1": (5,), "Table 2": (6,),
+              "Table 3": (7, 8), "Table 5": (9,), "The data and the pipeline": (1, 2, 3)}
+SAID = {HOLDS: "{}", FAILS: "it does not hold that {}", OPEN: "it is undecided whether {}",
+        UNTESTED: "this run cannot test whether {}"}
+RULE = """A claim holds where its 95% interval lies inside the range that was stated before the run,
+does not hold where it lies outside, and is undecided otherwise; with several comparisons, all must
+hold. Seeds: of the comparison that decides. Below a verdict: explainers that give another."""
+CONTRADICTIONS = """\
+- 3.1 “leans slightly toward the neutral and negative classes”: in SST-5 the positive half has
+  4,963 sentences, the negative half 4,650, and 2,242 are neutral.
+- 3.2, 5.2: the student never sees gold labels; the equation of 3.5 gives them half the weight.
+- 3.5 “Early stopping with patience 2 was applied”, and “Distillation was performed for 10 epochs”.
+- Table 1: no flip in 150 sentences, beside a drop that varies by ± 0.110 over five classes.
+- 4.3 “KD-TinyBERT exhibits the lowest similarity”: DistilBERT–KD, 0.449, is below BERT–KD, 0.453.
+- 4.5 “the strongest and most stable preference”: BERT’s 0.641 ± 0.090, against 0.650 and ± 0.066.
+- 5.1 “smaller magnitude and reduced robustness”: DistilBERT’s drop is the largest, 0.149, and its
+  flip rate, 0.393, is below BERT’s, 0.447.
+- Abstract “Across all metrics, DistilBERT remains closest to BERT”: KD-TinyBERT is closer in
+  accuracy, F1, short-token ratio and post-but ratio."""
 
 
-def difference(key):
-    """A paired difference with its interval and p."""
-    return lambda row: f"{interval(row[key])}, p {p_value(row[key]['p'])}" if row.get(key) and row[key]["n"] else "–"
+def words_of(one, names):
+    """What a comparison compares, in words."""
+    return f"{one['quantity']}, {' − '.join(short(names, who) for who in one['compared'])}"
 
 
-def paper_pair(table, row, key=None):
-    value = PAPER[table].get(tuple(row["pair"]))
-    return value if key is None or value is None else value[key]
+def home(claim):
+    """The heading of the table that a claim is about."""
+    return HOMES[QUANTITIES[claim["deciding"]["quantity"]][0]]
 
 
-def figure4_table(t):
-    paper = PAPER["figure4"]
-    return view(t["figure4"], {
-        "Model": model_of,
-        "Accuracy paper": lambda r: paper_value(paper.get(r["model"], {}).get("accuracy")),
-        "ours": lambda r: ours(paper.get(r["model"], {}).get("accuracy"), r["accuracy"]),
-        "Weighted F1 paper": lambda r: paper_value(paper.get(r["model"], {}).get("weighted_f1")),
-        "ours ": lambda r: ours(paper.get(r["model"], {}).get("weighted_f1"), r["weighted_f1"]),
-        "Macro F1": cell("macro_f1"), "F1 of classes 0–4": lambda r: ", ".join(number(f, 2) for f in r["class_f1"]),
-        "ECE": lambda r: number(r["ece"])}) + (
-        f"\nn = {t['figure4'][0]['accuracy']['n']:,} test sentences. ECE is the calibration error (10 bins): read a Confidence Drop "
-        "of an over-confident model with it in mind.\n")
-
-
-def table1(t):
-    paper, shap = PAPER["table1"], [r for r in t["table1"] if r["explainer"] == "shap" and r["k"] == 3]
-    short = {r["model"]: r for r in t["table1"] if "short_token_ratio" in r}
-    others = [r for r in t["table1"] if r["model"] in MODELS and not (r["explainer"] == "shap" and r["k"] == 3)]
-    return view(shap, {
-        "Model": model_of,
-        "ConfDrop@3 paper": lambda r: paper_value(paper.get(r["model"], {}).get("confidence_drop")),
-        "ours": lambda r: ours(paper.get(r["model"], {}).get("confidence_drop"), r["confidence_drop"], sd=True),
-        "random 3": mean("random_drop"), "lift": cell("lift"),
-        "FlipRate@3 paper": lambda r: paper_value(paper.get(r["model"], {}).get("flip_rate")),
-        "ours ": lambda r: ours(paper.get(r["model"], {}).get("flip_rate"), r["flip_rate"]),
-        "random 3 ": mean("random_flips"), "lift ": cell("flip_lift"),
-        "Short-token paper": lambda r: paper_value(paper.get(r["model"], {}).get("short_token_ratio")),
-        "ours  ": lambda r: ours(paper[r["model"]]["short_token_ratio"], short[r["model"]]["short_token_ratio"]) if r["model"] in short
-        else "–", "all words": lambda r: number(short[r["model"]]["short_share_of_all_words"]["mean"]) if r["model"] in short else "–",
-    }) + (
-        f"\nn = {shap[0]['confidence_drop']['n']} sentences. How to read it: *random 3* is what removing any three tokens does (5 draws a "
-        "sentence), *lift* the paired difference; only the lift speaks of the explanation. The short-token ratio says something "
-        "only where it differs from the share of short words among *all words*.\n\nThe other k, and LIME (which removes words, "
-        "every occurrence of them, against random words):\n\n") + view(others, {
-            "Model": model_of, "explainer": lambda r: r["explainer"].upper(), "k": lambda r: r["k"],
-            "ConfDrop": cell("confidence_drop", sd=True), "lift": cell("lift"), "FlipRate": cell("flip_rate"),
-            "lift ": cell("flip_lift"), "left empty": lambda r: r["n_emptied"]})
-
-
-def table2(t):
-    rows = [r for r in t["table2"] if r["explainers"] == ["shap", "shap"]]
-    ten, within = [r for r in rows if r["k"] == 10], [r for r in t["table2"] if r["explainers"] == ["shap", "lime"]]
-    return view(ten, {
-        "Pair": pair_of,
-        "Jaccard@10 paper": lambda r: paper_value(paper_pair("table2", r, "jaccard")),
-        "ours": lambda r: ours(paper_pair("table2", r, "jaccard"), r["jaccard"]), "chance": mean("jaccard_by_chance"),
-        "Overlap@10 paper": lambda r: paper_value(paper_pair("table2", r, "overlap")),
-        "ours ": lambda r: ours(paper_pair("table2", r, "overlap"), r["overlap"]), "chance ": mean("overlap_by_chance"),
-        "Jaccard over chance": cell("jaccard_corrected"), "drift (seed ceiling − pair)": difference("drift")}) + (
-        f"\nn = {ten[0]['jaccard']['n']} sentences, {ten[0]['n_not_longer_than_k']} of them with at most 10 tokens, where two sets are "
-        "equal whatever the models do; *over chance* leaves these out and is 0 for random sets, 1 for equal ones. A pair with a "
-        "retrained BERT (another seed) is the ceiling: a student has drifted only where *drift* lies above 0.\n\n"
-        "At every k, for other choices of the class (*one class*: BERT’s for both; the polarity score, which asks none), and over ties:\n\n"
-    ) + view(rows, {
-        "Pair": pair_of, "k": lambda r: r["k"], "Jaccard": cell("jaccard"), "chance": mean("jaccard_by_chance"),
-        "over chance": cell("jaccard_corrected"), "one class for both": cell("jaccard_common_class"),
-        "polarity": cell("jaccard_polarity"), "same prediction": cell("jaccard_same_prediction"),
-        "other prediction": cell("jaccard_other_prediction"), "tied at k": mean("tied", 2), "mean over ties": mean("jaccard_over_ties")}) + (
-        "\nSHAP against LIME within each model, on words (3.7 (2), pair 4; the paper gives no numbers):\n\n") + view(within, {
-            "Model": lambda r: model_label(r["pair"][0]), "k": lambda r: r["k"], "Jaccard": cell("jaccard"),
-            "chance": mean("jaccard_by_chance"), "over chance": cell("jaccard_corrected")})
-
-
-def table3(t):
-    return view(t["table3"], {
-        "Pair": pair_of, "Cosine paper": lambda r: paper_value(paper_pair("table3", r)),
-        "ours, own class": lambda r: ours(paper_pair("table3", r), r["cosine"], sd=True),
-        "one class for both": cell("cosine_common_class", sd=True), "polarity": cell("cosine_polarity", sd=True),
-        "same prediction": cell("cosine_same_prediction", sd=True), "other prediction": cell("cosine_other_prediction", sd=True),
-        "share of same": mean("same_prediction", 2), "drift, own class": difference("drift"),
-        "drift, polarity": difference("drift_polarity")}) + (
-        f"\nn = {t['table3'][0]['cosine']['n']} sentences. How to read it: the paper’s cosine compares each model for its own predicted "
-        "class, so two models that predict differently are compared on different questions; *polarity* asks both for the expected "
-        "class, Σ (c − 2) p_c. Two pairs differ in reasoning only if they differ there.\n")
-
-
-def table4(t):
-    credit = {r["model"]: r for r in t["credit"]}
-    return view(t["table4"], {
-        "Model": model_of, "Ratio paper": lambda r: paper_value(PAPER["table4"].get(r["model"])),
-        "ours": lambda r: ours(PAPER["table4"].get(r["model"]), r["post_but_ratio"], sd=True),
-        "equal credit": mean("uniform_ratio"), "ratio − equal credit": lambda r: interval(credit[r["model"]]["ratio_minus_uniform"]),
-        "SD / BERT’s SD": lambda r: interval(credit[r["model"]]["sd_ratio_to_bert"], 2),
-        "follows clause after “but”": cell("follows_second_clause"), "swaps with the clauses": cell("swaps_with_clauses"),
-        "less confident without “but”": cell("less_confident_without_but")}) + (
-        f"\nn = {t['table4'][0]['follows_second_clause']['n']} sentences. Chance for the ratio is not 0.5 but what *equal credit* to "
-        "every token gives. The last three columns are the rates of the paper’s three expectations (3.7 (4)).\n")
-
-
-def table5(t):
-    head, body = ["Condition"], []
-    for name in MODELS:
-        head += [f"{model_label(name)} paper", "ours"]
-    for condition, paper in PAPER["table5"].items():
-        line = [condition]
-        for name in MODELS:
-            said = find(t["table5"], model=name)["conditions"][condition]
-            mark = "match" if paper[name].startswith(SHORT[said["polarity"]] + " ") else "differs"
-            line += [paper[name], f"{SHORT[said['polarity']]} ({number(said['confidence'])}) *{mark}*"]
-        body.append(line)
-    text = find(t["table5"], model="bert")["conditions"]["Original"]["text"]
-    return markdown(head, body) + (f"\nOne sentence, n = 1: “{text}” Neg, Neutral and Pos are sums over the five classes (A23); "
-                                   "*match* is the same one of the three. Rates over the whole set stand in Table 4.\n")
-
-
-def control_tables(t):
-    """[(title, how to read it, table)] of what the paper does not have."""
-    of_models, of_pairs = ([r for r in t["sensitivity"] if kind in r] for kind in ("model", "pair"))
-    overall = [r for r in t["contrast"] if r["frame"] == "all" and r["model"] in MODELS]
-    return [
-        ("What “remove” means", "Confidence Drop@3 and Flip Rate@3 of SHAP’s top 3 under four meanings of removal. A ranking of the "
-         "models that changes from one to the next is a property of the mask.", view(t["removal"], {
-             "Model": model_of, "operator": lambda r: r["operator"], "ConfDrop@3": cell("confidence_drop"), "lift": cell("lift"),
-             "rank": lambda r: r["rank"] or "–", "FlipRate@3": cell("flip_rate"), "lift ": cell("flip_lift"),
-             "margin p₁ − p₂": mean("margin")})),
-        ("How SHAP is run", "The same sentences with shap’s own reference ([MASK]), and with evaluations enough to finish every "
-         "sentence; *change* is against the paper’s setting, paired.", (view(of_models, {
-             "Setting": lambda r: r["variant"], "Model": model_of, "ConfDrop@3": cell("confidence_drop"),
-             "change": cell("drop_change"), "FlipRate@3": cell("flip_rate"), "top 10 kept (Jaccard)": cell("top10_kept")}) + "\n" + view(
-             of_pairs, {"Setting": lambda r: r["variant"], "Pair": pair_of, "Jaccard@10": cell("jaccard"),
-                        "change": cell("jaccard_change"), "Cosine": cell("cosine"), "change ": cell("cosine_change")})
-             + f"\nn = {of_models[0]['confidence_drop']['n']} sentences.\n") if of_models else "Not in this run.\n"),
-        ("LIME against itself", "Jaccard of the top words over five seeds: agreement with anything else cannot be expected to be "
-         "higher. R² says how well the linear surrogate fits.", view(t["lime_noise"], {
-             "Model": model_of, "Jaccard@3": cell("jaccard@3"), "Jaccard@10": cell("jaccard@10"), "R²": cell("r2")})),
-        ("Fidelity", "How much of BERT’s outputs a model keeps on the test split, beside how much of its explanations.", view(
-            t["fidelity"], {"Model": model_of, "same class as BERT": cell("same_class"), "KL from BERT, nats": cell("kl"),
-                            "polarity cosine": cell("cosine_polarity"), "Jaccard@10": cell("jaccard")})),
-        ("One thing changed at a time", "Two students that differ in initialisation, objective or seed alone: first − second. Only "
-         "here do initialisation and objective come apart.", view(t["design"], {
-             "First": lambda r: model_label(r["first"]), "Second": lambda r: model_label(r["second"]),
-             "they differ in": lambda r: f"{r['differ_in']}: " + ", ".join(
-                 str(m[("initialisation", "objective", "seed").index(r["differ_in"])]) for m in r["made"]),
-             "accuracy": difference("accuracy"), "polarity cosine with BERT": difference("cosine_polarity_with_bert"),
-             "own-class cosine": difference("cosine_with_bert"), "Jaccard@10": difference("jaccard_with_bert")})),
-        ("Contrast under other words", "All frames. The ruling clause is the second, under “although” the first. A model with a rule "
-         "for “but” follows it more often than the second clause under “and”, a comma or nothing.", view(overall, {
-             "Model": model_of, "connective": lambda r: r["connective"], "follows the ruling clause": cell("follows_ruling_clause"),
-             "swaps with the clauses": cell("swaps_with_clauses"), "p of the second clause’s polarity": cell("p_second_clause"),
-             "less that under “but”": cell("p_second_minus_but")}) + f"\nn = {overall[0]['p_second_clause']['n']} sentences.\n"),
-        ("Whose credit", "The post-but ratio for the mean |φ| a token, for the two adjectives alone, and by the exact Shapley value of "
-         "three players (before, “but”, after) that owes nothing to shap’s tree; each less the same under “and”. “but” × after is what “but” "
-         "adds to the second clause, before × “but” what it takes from the first.", view(t["credit"], {
-             "Model": model_of, "length-normalised": cell("length_normalised_ratio"), "adjectives alone": cell("adjective_ratio"),
-             "three players": cell("shapley_ratio"), "“but” itself": cell("shapley_but"), "“but” × after": cell("interaction"),
-             "before × “but”": cell("interaction_with_pre"),
-             "ratio, but − and": cell("post_but_ratio_but_minus_and"), "adjectives, but − and": cell("adjective_ratio_but_minus_and"),
-             "three players, but − and": cell("shapley_ratio_but_minus_and")})),
-        ("Contrast, found", "The same on test sentences with one “but” between two clauses; what a clause says is what the model says "
-         "of it alone.", view(t["found"], {
-             "Model": model_of, "n": lambda r: r["n_found"], "accuracy": cell("accuracy"), "clauses opposed": cell("clauses_opposed"),
-             "follows the second": cell("follows_second_clause"), "follows the first": cell("follows_first_clause"),
-             "post-but ratio": cell("post_but_ratio"), "equal credit": mean("uniform_ratio"), "three players": cell("shapley_ratio")})),
-        ("Negation", "RQ4 promises it and the paper shows nothing. MFT: the right polarity; INV: what is out of scope or neutral leaves "
-         "the prediction; DIR: p of the adjective’s polarity falls (rises under a double negation).", view([r for r in t["negation"] if r["model"] in MODELS], {
-             "Model": model_of, "condition": lambda r: r["condition"], "MFT": cell("minimum_functionality", digits=2),
-             "INV": cell("invariance", digits=2), "DIR": cell("direction", digits=2), "p lost": cell("probability_lost", digits=2),
-             "|φ| on the negator": mean("share_of_not", 2), "by chance": mean("not_in_sentence", 2)})),
-        ("Which words carry it", "Shares of |φ| and of the top 3 on function words and on polarity words (learned from the training "
-         "text), against the share of such words in the sentence.", view(t["words"], {
-             "Model": model_of, "set": lambda r: r["set"], "function words: |φ|": cell("function_share", digits=2),
-             "top 3": cell("function_top3", digits=2), "in the sentence": mean("function_in_sentence", 2),
-             "|φ| − BERT’s": cell("function_share_minus_bert"), "polarity words: |φ|": cell("polarity_share", digits=2),
-             "top 3 ": cell("polarity_top3", digits=2), "in the sentence ": mean("polarity_in_sentence", 2),
-             "|φ| − BERT’s ": cell("polarity_share_minus_bert")})),
-        ("Right, and why", "Right for the wrong reason: the label is right and none of the three largest |φ| lies on a polarity word (in "
-         "a template: on the second adjective).", view(t["reasons"], {
-             "Model": model_of, "set": lambda r: r["set"], "right, on polarity": lambda r: r["right_on_polarity"],
-             "right, elsewhere": lambda r: r["right_elsewhere"], "wrong, on polarity": lambda r: r["wrong_on_polarity"],
-             "wrong, elsewhere": lambda r: r["wrong_elsewhere"], "no such word": lambda r: r["n_without_polarity_word"],
-             "right for the wrong reason": cell("right_for_wrong_reason"), "by chance": mean("by_chance")}) + "\n" + view(
-             [r for r in t["reasons_paired"] if K in r["pair"]], {"Pair": pair_of, "set": lambda r: r["set"], "first": mean("first"), "second": mean("second"),
-                                   "first − second": difference("difference"), "p, Holm": lambda r: p_value(r["p_holm"])})),
-        ("Every comparison the paper makes in words", "Paired over sentences: sign-flip permutation, McNemar’s exact test for rates; Holm over "
-         "a family: 4.1 to 4.4 together, 4.5, and the controls. *smallest*: the difference that n sentences show with power 80%.", view(t["comparisons"], {
-             "Section": lambda r: r["section"], "measure": lambda r: r["measure"].replace("_", " "),
-             "first − second": lambda r: " − ".join(pair_label(x) if isinstance(x, list) else model_label(x)
-                                                     for x in (r["first"], r["second"])),
-             "difference": interval, "p": lambda r: p_value(r["p"]), "p, Holm": lambda r: p_value(r["p_holm"]),
-             "d_z": lambda r: number(r["d_z"], 2), "smallest": lambda r: number(r["smallest"]), "n": lambda r: r["n"]})),
-    ]
-
-
-def cases_text(rows):
+def ledger(claims, names, own):
+    """The claims as Markdown. own: whether the models are the paper's."""
     lines = []
-    for case in rows:
-        lines.append(f"**{case['rule']}**, [{case['id']}](explanations.html#{case['id']}), gold {LABELS[case['label']]}: {case['text']}\n")
-        body = []
-        for name, row in case["models"].items():
-            top = sorted(zip(case["tokens"], row["phi"]), key=lambda t: -abs(t[1]))[:6]
-            body.append([model_label(name), f"{LABELS[row['predicted']]} ({number(max(row['probabilities']))})",
-                         ", ".join(f"{t} {v:+.3f}" for t, v in top)])
-        lines.append(markdown(["Model", "predicts", "six largest attributions"], body))
+    for claim in claims:
+        ours, seeds = [], claim["deciding"]["seeds"].items()
+        for one in claim["by_explainer"]["shap"][1]:
+            must = [f"{end} {one[end]:g}" for end in ("above", "below") if one[end] is not None]
+            ours.append(f"{words_of(one, names)}: {text_of(one)}, must be {' and '.join(must)}")
+        verdicts = [f"**{claim['verdict']}**"]
+        verdicts += [f"{METHODS[e]}: {verdict}" for e, (verdict, _) in claim["by_explainer"].items()
+                     if verdict not in (claim["verdict"], UNTESTED)]
+        line = {"": claim["claim"], "§": claim["section"], "the paper says": f"“{claim['quote']}”",
+                "ours": "<br>".join(ours + ([claim["margin"]] if claim["margin"] else [])),
+                "seeds": "<br>".join(f"{seed}: {number(value)}" for seed, value in seeds)}
+        line["verdict" if own else "verdict, on stand-ins"] = "<br>".join(verdicts)
+        line["table"] = f"[{home(claim)}](#{home(claim).lower().replace(' ', '-')})"
+        lines.append(line)
+    return markdown(lines)
+
+
+def what_to_believe(claims, names):
+    """The headline claims in plain words, each turned by its verdict."""
+    lines = []
+    for claim in (claim for claim in claims if claim["plain"]):
+        one, said = claim["deciding"], SAID[claim["verdict"]].format(claim["plain"].format(**names))
+        lines.append(f"- {said[0].upper()}{said[1:]} ({words_of(one, names)}: {text_of(one)}): "
+                     f"claim {claim['claim']}.")
     return "\n".join(lines)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Claims: every sentence of the paper that can be checked, in its order, with the rule that judges it
-#
-# A rule is a list of demands: (what, where to find it, low, high). A demand is met when the 95% interval lies inside
-# (low, high), missed when it lies outside, and undecided otherwise. Signs and orders are demanded, not digits.
-
-B, D, K = MODELS
-BD, BK, DK = PAIRS
-INF = float("inf")
-HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "can't be told at this n", "not tested here"
-
-
-def exact(value, n=1):
-    """A number without an interval, as a summary."""
-    return {"mean": value, "low": value, "high": value, "n": n}
-
-
-def own(value):
-    """A number of the paper's own tables."""
-    return lambda t: exact(value)
+def opening(measures, claims, own):
+    """What the intervals cover, whose models these are, and the verdicts counted."""
+    seeds = sorted(measures["models"]["seed"].unique())
+    text = (f"**One training of each model (seed {seeds[0]}): the intervals cover sentences alone, "
+            "and do not account for variation between trainings.**")
+    if len(seeds) > 1:
+        text = (f"**{len(seeds)} trainings of each model (seeds {', '.join(map(str, seeds))}): the "
+                "intervals cover trainings as well as sentences.**")
+    if not own:
+        text += " The models are stand-ins: a verdict is on the paper’s pattern, not on its models."
+    counts = [f"{v}: {sum(claim['verdict'] == v for claim in claims)}" for v in SAID]
+    otherwise = []
+    for seed in seeds:
+        judged = [claim for claim in claims if seed in claim["by_seed"]]
+        differ = sum(claim["by_seed"][seed] != claim["verdict"] for claim in judged)
+        otherwise.append(f"{differ} of {len(judged)} from seed {seed}")
+    return (f"{text}\n\nOf {len(claims)} claims of the paper, {', '.join(counts)}. Judged "
+            f"otherwise from one seed alone, of those that it can judge: {', '.join(otherwise)}.")
 
 
-def look(table, key, **keys):
-    """One summary of the one row with these values; None where this run has no such row."""
-    def get(t):
-        row = next((row for row in t[table] if key in row and all(row.get(k) == v for k, v in keys.items())), None)
-        value = row and row.get(key)
-        return value if value is None or isinstance(value, dict) else exact(value)
-    return get
+def run_details(measures, artifacts, names, stamp):
+    """What was run, on what, for how long, as Markdown."""
+    runs = pd.DataFrame(read_jsonl(artifacts / "runs.jsonl"))
+    lines = [f"{names[row.model]}: {row.layers} layers, {row.parameters:,} parameters, from "
+             f"{Path(row.checkpoint).name}" for row in measures["models"].itertuples()]
+    lines += [f"commit {stamp['commit']}, {stamp['device']}, {', '.join(runs['machine'].unique())}",
+              ", ".join(f"{name} {version}" for name, version in stamp["versions"].items())]
+    lines += [f"{stage}: {seconds:.0f} s" for stage, seconds in
+              runs.groupby("stage")["seconds"].sum().items()]
+    return "\n".join(f"- {line}" for line in dict.fromkeys(lines))
 
 
-def turned(s):
-    """The same paired difference the other way round."""
-    return s if not s or not s["n"] else s | {"mean": 0 - s["mean"], "low": 0 - s["high"], "high": 0 - s["low"]}
+def case_links(measures, artifacts):
+    """3.7 (6), the cases that 05 picked by rule (A26), with links to the page."""
+    text = {row["id"]: row["text"] for row in load_subset(artifacts)}
+    return "\n".join(f"- {case.rule.replace('_', ' ')}: “{text[case.id]}” "
+                     f"[{case.id}](explanations.html#{case.id})"
+                     for case in measures["cases"].itertuples())
 
 
-def less(measure, first, second):
-    """first - second, a paired difference of comparisons.json, whichever way round it stands there. Models or pairs."""
-    first, second = (list(x) if isinstance(x, tuple) else x for x in (first, second))
-
-    def get(t):
-        rows = {(str(r["first"]), str(r["second"])): r for r in t["comparisons"] if r["measure"] == measure}
-        return rows.get((str(first), str(second))) or turned(rows.get((str(second), str(first))))
-    return get
-
-
-def by_objective(measure, student=K):
-    """A distilled student less one of the same start trained on gold labels alone (design.json)."""
-    def get(t):
-        for row in t["design"]:
-            for mine, other in ((0, 1), (1, 0)):
-                if row["differ_in"] == "objective" and (row["first"], row["second"])[mine] == student and row["made"][other][1] == "CE":
-                    return turned(row[measure]) if mine else row[measure]
-        return None
-    return get
-
-
-def reason(which, first, second):
-    """Rate of the wrong reason among right labels, first - second, on sentences both get right (reasons_paired.json)."""
-    def get(t):
-        rows = {tuple(r["pair"]): r["difference"] for r in t["reasons_paired"] if r["set"] == which}
-        return rows.get((first, second)) or turned(rows.get((second, first)))
-    return get
-
-
-def example(condition, polarity):
-    """How many of the three models give the example this polarity (Table 5)."""
-    return lambda t: exact(sum(look_example(t, m, condition) == polarity for m in MODELS))
-
-
-def look_example(t, model, condition):
-    return find(t["table5"], model=model)["conditions"][condition]["polarity"]
-
-
-def shape(key, models=(B, D, K)):
-    """Layers or millions of parameters, where the models are the paper's (BERT-base has 109.5 M); else not tested."""
-    def get(t):
-        full = abs(t["timing"][B]["parameters"] / 1e6 - 110) < 2
-        return exact(t["timing"][models]["layers" if key == "layers" else "parameters"] / (1 if key == "layers" else 1e6)) if full else None
-    return get
-
-
-def of_sst5(value):
-    """A number without an interval, where the text is SST-5 by its size; else not tested."""
-    return lambda t: exact(value(t)) if counts(t).sum() == sum(SPLITS.values()) else None
-
-
-def counts(t):
-    return np.sum([row["counts"] for row in t["figure1"] if row["split"] in SPLITS], 0)
-
-
-CLAIMS = (  # section, the paper's words, evidence, demands
-    ("Abstract", "compressed transformer models often match the accuracy of their larger counterparts", "Figure 4", [
-        ("accuracy, DistilBERT − BERT", less("accuracy", D, B), -0.03, INF), ("KD − BERT", less("accuracy", K, B), -0.03, INF)]),
-    ("Abstract", "DistilBERT remains closest to BERT in both output and reasoning patterns", "Tables 2, 3, Fidelity", [
-        ("Jaccard@10, BERT–DistilBERT − BERT–KD", less("jaccard", BD, BK), 0, INF),
-        ("cosine, the same", less("cosine", BD, BK), 0, INF),
-        ("predictions shared with BERT, DistilBERT − KD", less("same_class", D, K), 0, INF)]),
-    ("Abstract", "TinyBERT … despite reaching accuracy similar to BERT", "Figure 4", [
-        ("accuracy, KD − BERT", less("accuracy", K, B), -0.03, 0.03)]),
-    ("Abstract", "[TinyBERT's] directional similarity is substantially lower", "Table 3", [
-        ("cosine, BERT–DistilBERT − BERT–KD", less("cosine", BD, BK), 0, INF)]),
-    ("Abstract", "its token-level attributions often highlight neutral tokens instead of sentiment-bearing ones", "words.json", [
-        ("KD's top 3 on polarity words, less their share of the sentence",
-         look("words", "polarity_top3_minus_chance", model=K, set="subset"), -INF, 0)]),
-    ("Abstract", "Based on the contrastive probe, TinyBERT frequently arrives at the correct label but does so for the wrong reasons",
-     "reasons.json", [("right label, evidence elsewhere, KD − BERT, templates", reason("templates", K, B), 0, INF)]),
-    ("Abstract", "compression can preserve predictions while quietly altering the internal reasoning", "Figure 4, Table 3", [
-        ("accuracy, KD − BERT", less("accuracy", K, B), -0.03, INF),
-        ("polarity cosine, seed ceiling − BERT–KD", look("table3", "drift_polarity", pair=list(BK)), 0, INF)]),
-    ("3.1", "The original dataset leans slightly toward the neutral and negative classes", "Figure 1", [
-        ("negative − positive sentences", of_sst5(lambda t: counts(t)[:2].sum() - counts(t)[3:].sum()), 0, INF),
-        ("neutral − a fifth of all", of_sst5(lambda t: counts(t)[2] - counts(t).sum() / 5), 0, INF)]),
-    ("3.2", "BERT-base-uncased … is a 12-layer, 110M-parameter encoder", "What a model costs", [
-        ("layers", shape("layers", B), 11.5, 12.5), ("million parameters", shape("parameters", B), 108, 112)]),
-    ("3.2", "DistilBERT … is a 6-layer, 66M-parameter variant", "What a model costs", [
-        ("layers", shape("layers", D), 5.5, 6.5), ("million parameters", shape("parameters", D), 65, 68)]),
-    ("3.2", "[TinyBERT] contains approximately 66M parameters … half the number of encoder layers", "What a model costs", [
-        ("layers", shape("layers", K), 5.5, 6.5), ("million parameters", shape("parameters", K), 65, 68)]),
-    ("3.3", "a maximum length of 256 tokens, which is sufficient for all SST-5 sentences", "figure1.json", [
-        ("longest sentence, tokens", of_sst5(lambda t: max(r["longest"] for r in t["figure1"])), 0, 256.5)]),
-    ("3.5", "training it with ordinary fine-tuning would remove the distillation signal and degrade performance", "design.json", [
-        ("accuracy, KD − gold labels alone, same start", by_objective("accuracy"), 0, INF)]),
-    ("3.7", "Lower agreement indicates greater reasoning drift", "Table 2", [
-        ("Jaccard@10 of BERT with itself retrained", look("table2", "jaccard", pair=[B, "bert_seed43"], k=10), 0.9, INF)]),
-    ("4.1", "BERT, DistilBERT, and … TinyBERT model achieve broadly similar performance", "Figure 4", [
-        ("accuracy, DistilBERT − BERT", less("accuracy", D, B), -0.05, 0.05), ("KD − BERT", less("accuracy", K, B), -0.05, 0.05),
-        ("KD − DistilBERT", less("accuracy", K, D), -0.05, 0.05)]),
-    ("4.1", "TinyBERT attains the highest accuracy (0.541), marginally outperforming BERT (0.538)", "Figure 4", [
-        ("accuracy, KD − BERT", less("accuracy", K, B), 0, INF), ("KD − DistilBERT", less("accuracy", K, D), 0, INF)]),
-    ("4.1", "despite having a much smaller parameter footprint", "What a model costs", [
-        ("million parameters of KD", shape("parameters", K), 0, 55)]),
-    ("4.1", "TinyBERT does not meaningfully surpass the teacher in weighted F1", "Figure 4", [
-        ("weighted F1, KD − BERT", look("figure4", "weighted_f1_minus_bert", model=K), -INF, 0.02)]),
-    ("4.1", "DistilBERT performs worst among the three models", "Figure 4", [
-        ("accuracy, BERT − DistilBERT", less("accuracy", B, D), 0, INF), ("KD − DistilBERT", less("accuracy", K, D), 0, INF)]),
-    ("4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while KD-TinyBERT exhibits the smallest drop", "Table 1", [
-        ("ConfDrop@3, DistilBERT − BERT", less("confidence_drop", D, B), 0, INF),
-        ("BERT − KD", less("confidence_drop", B, K), 0, INF)]),
-    ("4.2", "BERT and DistilBERT both have substantial flip rates", "Table 1", [
-        ("FlipRate@3, BERT", look("table1", "flip_rate", model=B, explainer="shap", k=3), 0.25, INF),
-        ("DistilBERT", look("table1", "flip_rate", model=D, explainer="shap", k=3), 0.25, INF)]),
-    ("4.2", "KD-TinyBERT’s flip rate is effectively zero", "Table 1", [
-        ("FlipRate@3, KD", look("table1", "flip_rate", model=K, explainer="shap", k=3), -INF, 0.05)]),
-    ("4.2", "BERT and DistilBERT … masking a few top-ranked tokens often reduces confidence", "Table 1", [
-        ("drop less that of random tokens, BERT", look("table1", "lift", model=B, explainer="shap", k=3), 0, INF),
-        ("DistilBERT", look("table1", "lift", model=D, explainer="shap", k=3), 0, INF)]),
-    ("4.2", "… the average confidence drop [of KD-TinyBERT] is much smaller", "Table 1", [
-        ("ConfDrop@3, BERT − KD", less("confidence_drop", B, K), 0, INF), ("DistilBERT − KD", less("confidence_drop", D, K), 0, INF),
-        ("the same less that of random tokens, BERT − KD", less("lift", B, K), 0, INF)]),
-    ("4.2", "masking the same number of top tokens rarely changes the decision [of KD-TinyBERT]", "Table 1", [
-        ("FlipRate@3, BERT − KD", less("flip_rate", B, K), 0, INF), ("DistilBERT − KD", less("flip_rate", D, K), 0, INF)]),
-    ("4.2", "The short-token ratios are very similar across all three models", "Table 1", [
-        ("DistilBERT − BERT", less("short_token_ratio", D, B), -0.05, 0.05), ("KD − BERT", less("short_token_ratio", K, B), -0.05, 0.05),
-        ("KD − DistilBERT", less("short_token_ratio", K, D), -0.05, 0.05)]),
-    ("4.2", "KD-TinyBERT’s weakness is not due to over-reliance on subword fragments", "Table 1", [
-        ("short-token ratio less the share of short words, KD", look("table1", "short_lift", model=K), -INF, 0.02)]),
-    ("4.3", "Agreement is moderate for all pairs", "Table 2", [
-        (f"chance-corrected Jaccard@10, {pair_label(p)}", look("table2", "jaccard_corrected", pair=list(p), k=10), 0, 0.75) for p in PAIRS]),
-    ("4.3", "DistilBERT remains closer to its teacher (BERT) than KD-TinyBERT", "Table 2", [
-        ("Jaccard@10, BERT–DistilBERT − BERT–KD", less("jaccard", BD, BK), 0, INF)]),
-    ("4.3", "KD-TinyBERT exhibits the lowest similarity", "Table 2", [
-        ("Jaccard@10, BERT–DistilBERT − BERT–KD", less("jaccard", BD, BK), 0, INF),
-        ("BERT–DistilBERT − DistilBERT–KD", less("jaccard", BD, DK), 0, INF)]),
-    ("4.3", "… indicating clear reasoning drift", "Table 2", [
-        ("Jaccard@10, seed ceiling − BERT–KD", look("table2", "drift", pair=list(BK), k=10), 0, INF)]),
-    ("4.3", "LIME exhibits high run-to-run variance", "LIME against itself", [
-        (f"Jaccard@10 with itself, {label}", look("lime_noise", "jaccard@10", model=m), -INF, 0.8) for m, label in MODELS.items()]),
-    ("4.4", "DistilBERT aligns more strongly with BERT in directional reasoning than KD-TinyBERT does", "Table 3", [
-        ("cosine, BERT–DistilBERT − BERT–KD", less("cosine", BD, BK), 0, INF)]),
-    ("4.4", "The drop … indicates a divergence in how compressed models weigh positive vs. negative cues", "Table 3", [
-        ("polarity cosine, which asks no class, BERT–DistilBERT − BERT–KD", less("cosine_polarity", BD, BK), 0, INF)]),
-    ("4.4", "The large variance for KD-TinyBERT … reflects instability across examples", "Table 3", [
-        ("SD of the polarity cosine, BERT–KD / BERT–DistilBERT", look("table3", "sd_ratio_polarity", pair=list(BK)), 1, INF)]),
-    ("4.4", "BERT and DistilBERT cluster closely, while KD exhibits wider angular dispersion", "Figure 8", [
-        ("angle to BERT, KD − DistilBERT, degrees", lambda t: paired(*(
-            np.array(t["figure8"]["angle_to_first"][m], dtype=float) for m in (K, D))), 0, INF)]),
-    ("4.5", "all three models exhibit post-but ratios well above chance level", "Table 4", [
-        (f"ratio − equal credit, {label}", look("credit", "ratio_minus_uniform", model=m), 0, INF) for m, label in MODELS.items()]),
-    ("4.5", "they generally recognize the contrastive structure", "credit.json", [
-        (f"ratio under “but” − under “and”, {label}", look("credit", "post_but_ratio_but_minus_and", model=m), 0, INF)
-        for m, label in MODELS.items()]),
-    ("4.5", "BERT demonstrates the strongest … preference for the post-but clause", "Table 4", [
-        ("ratio, BERT − DistilBERT", less("post_but_ratio", B, D), 0, INF), ("BERT − KD", less("post_but_ratio", B, K), 0, INF)]),
-    ("4.5", "BERT demonstrates the … most stable preference for the post-but clause", "Table 4", [
-        (f"SD, {MODELS[m]} / BERT", look("credit", "sd_ratio_to_bert", model=m), 1, INF) for m in (D, K)]),
-    ("4.5", "… indicating greater reliance on token-level polarity in the distilled models", "Table 4", [
-        (f"less confident without “but”, BERT − {MODELS[m]}", less("less_confident_without_but", B, m), 0, INF) for m in (D, K)]),
-    ("4.5", "KD-TinyBERT achieves a comparable mean ratio … but with markedly higher variance", "Table 4", [
-        ("ratio, KD − BERT", less("post_but_ratio", K, B), -0.05, 0.05),
-        ("SD, KD / BERT", look("credit", "sd_ratio_to_bert", model=K), 1, INF)]),
-    ("4.5", "DistilBERT shows a slightly weaker but more consistent pattern", "Table 4", [
-        ("ratio, DistilBERT − BERT", less("post_but_ratio", D, B), -INF, 0),
-        ("SD, DistilBERT / BERT", look("credit", "sd_ratio_to_bert", model=D), 0, 1)]),
-    ("4.5", "All three models correctly classify the original sentence as positive", "Table 5", [
-        ("models that say positive", example("Original", "positive"), 2.5, INF)]),
-    ("4.5", "Removing “but” causes BERT to fall back to a neutral prediction", "Table 5", [
-        ("BERT neutral", lambda t: exact(float(look_example(t, B, "Without “but”") == "neutral")), 0.5, INF)]),
-    ("4.5", "… whereas DistilBERT and KD-TinyBERT remain weakly positive", "Table 5", [
-        ("both positive", lambda t: exact(sum(look_example(t, m, "Without “but”") == "positive" for m in (D, K))), 1.5, INF)]),
-    ("4.5", "When the clauses are reversed, all models correctly shift to negative sentiment", "Table 5", [
-        ("models that say negative", example("Flipped clauses", "negative"), 2.5, INF)]),
-    ("5.1", "Its lower accuracy … yet [DistilBERT's] reasoning is stable and systematically aligned with the teacher", "Table 3", [
-        ("polarity cosine, seed ceiling − BERT–DistilBERT", look("table3", "drift_polarity", pair=list(BD)), -INF, 0.05)]),
-    ("5.1", "[DistilBERT] with smaller magnitude and reduced robustness", "Table 1", [
-        ("ConfDrop@3, DistilBERT − BERT", less("confidence_drop", D, B), -INF, 0),
-        ("FlipRate@3, DistilBERT − BERT", less("flip_rate", D, B), 0, INF)]),
-    ("5.2", "KD-TinyBERT often assigns high importance to neutral function words", "words.json", [
-        ("function words' share of |φ|, KD − BERT", look("words", "function_share_minus_bert", model=K, set="subset"), 0, INF)]),
-    ("5.2", "… while underweighting actual sentiment-bearing tokens", "words.json", [
-        ("polarity words' share of |φ|, KD − BERT", look("words", "polarity_share_minus_bert", model=K, set="subset"), -INF, 0)]),
-    ("5.2", "its post-but contrastive ratio … is extremely unstable across examples", "Table 4", [
-        ("SD, KD / BERT", look("credit", "sd_ratio_to_bert", model=K), 1.5, INF)]),
-    ("5.2", "This behavioral pattern is a direct consequence of the distillation objective", "design.json", [
-        ("polarity cosine with BERT, KD − gold labels alone, same start", by_objective("cosine_polarity_with_bert"), -INF, 0)]),
-    ("5.2", "a shallow but stable model: its predictions are rarely flipped by masking top-ranked tokens", "Table 1", [
-        ("FlipRate@3, KD", look("table1", "flip_rate", model=K, explainer="shap", k=3), -INF, 0.1)]),
-    ("5.3", "all models recognized the linguistic rule that the post-but clause dominates sentiment", "contrast.json", [
-        (f"follows the second clause under “but”, {label}",
-         look("contrast", "follows_ruling_clause", model=m, connective="but", frame="all"), 0.5, INF) for m, label in MODELS.items()]),
-    ("5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens to implement this rule", "reasons.json", [
-        ("right label, evidence elsewhere, KD − BERT, templates", reason("templates", K, B), 0, INF),
-        ("KD − DistilBERT", reason("templates", K, D), 0, INF)]),
-    ("5.3", "KD-TinyBERT often reproduced the correct label while ignoring the critical polarity cues entirely", "reasons.json", [
-        ("KD's right labels with no top-3 token on the second adjective, templates",
-         look("reasons", "right_for_wrong_reason", model=K, set="templates"), 0.25, INF)]),
-    ("3.7", "[Models are expected to] change predictions accordingly when clauses are swapped", "Table 4", [
-        (f"rate, {label}", look("table4", "swaps_with_clauses", model=m), 0.5, INF) for m, label in MODELS.items()]),
-    ("3.7", "[Models are expected to] reduce confidence when contrast cues are removed", "Table 4", [
-        (f"rate, {label}", look("table4", "less_confident_without_but", model=m), 0.5, INF) for m, label in MODELS.items()]),
-    ("5.4", "soft-logit knowledge distillation maintains predictive accuracy at the expense of reasoning fidelity", "design.json", [
-        ("accuracy, KD − gold labels alone, same start", by_objective("accuracy"), -0.03, INF),
-        ("polarity cosine with BERT, the same", by_objective("cosine_polarity_with_bert"), -INF, 0),
-        ("the same of soft logits alone", by_objective("cosine_polarity_with_bert", "kd_soft"), -INF, 0)]),
-    ("2.4", "no prior study directly compares the reasoning behaviour of a full BERT model, a distilled architecture like DistilBERT, "
-     "and a knowledge-distilled TinyBERT", "none: a question to the literature (arXiv 2508.13533 does much of it)", [
-         ("prior studies", lambda t: None, -INF, INF)]),
-)
-
-_drop, _flip = ({m: PAPER["table1"][m][key] for m in MODELS} for key in ("confidence_drop", "flip_rate"))
-_accuracy, _ratio = {m: PAPER["figure4"][m]["accuracy"] for m in MODELS}, PAPER["table4"]
-OWN_CLAIMS = (  # the paper's text against the paper's own tables
-    ("Abstract", "Across all metrics, DistilBERT remains closest to BERT", "Figure 4, Tables 1, 4", [
-        (f"distance to BERT, DistilBERT − KD: {what}", own(round(abs(d - b) - abs(k - b), 3)), -INF, 0) for what, b, d, k in (
-            ("accuracy", *_accuracy.values()), ("ConfDrop@3", *(_drop[m][0] for m in MODELS)),
-            ("short-token ratio", *(PAPER["table1"][m]["short_token_ratio"] for m in MODELS)),
-            ("post-but ratio", *(_ratio[m][0] for m in MODELS)))]),
-    ("3.2", "[KD-TinyBERT] is trained solely through knowledge distillation … rather than from the gold SST-5 labels", "equation of 3.5", [
-        ("weight of the gold labels' cross-entropy", own(0.5), -INF, 0.01)]),
-    ("4.1", "marginally outperforming BERT (0.538)", "Figure 4", [
-        ("KD − BERT, in standard errors of a difference at n = 2,210",
-         own(round((_accuracy[K] - _accuracy[B]) / (2 * 0.54 * 0.46 / SPLITS["test"])**0.5, 2)), 1.96, INF)]),
-    ("4.1", "despite having a much smaller parameter footprint", "3.2", [("KD / BERT, 66M / 110M", own(0.6), 0, 0.5)]),
-    ("4.3", "KD-TinyBERT exhibits the lowest similarity", "Table 2", [
-        (f"Jaccard@10, BERT–DistilBERT − {pair_label(p)}", own(round(PAPER["table2"][BD]["jaccard"] - PAPER["table2"][p]["jaccard"], 3)),
-         0, INF) for p in (BK, DK)]),
-    ("4.3", "[Jaccard@10] 0.468 [beside Overlap@10] 0.625", "Table 2, and the lengths of our sentences of SST-5", [
-        (f"{pair_label(pair)}: Jaccard − the least that its Overlap allows", of_sst5(lambda t, pair=pair: PAPER["table2"][pair][
-            "jaccard"] - least_jaccard(PAPER["table2"][pair]["overlap"], t["sizes"])), 0, INF) for pair in PAIRS]),
-    ("4.5", "BERT demonstrates the strongest and most stable preference", "Table 4", [
-        ("ratio, BERT − KD", own(round(_ratio[B][0] - _ratio[K][0], 3)), 0, INF),
-        ("SD, BERT − DistilBERT", own(round(_ratio[B][1] - _ratio[D][1], 3)), -INF, 0)]),
-    ("5.1", "[DistilBERT] with smaller magnitude and reduced robustness", "Table 1", [
-        ("ConfDrop@3, DistilBERT − BERT", own(round(_drop[D][0] - _drop[B][0], 3)), -INF, 0),
-        ("FlipRate@3, DistilBERT − BERT", own(round(_flip[D] - _flip[B], 3)), 0, INF)]),
-    ("5.2", "its post-but contrastive ratio … is extremely unstable", "Table 4", [
-        ("SD, KD / BERT", own(round(_ratio[K][1] / _ratio[B][1], 2)), 1.5, INF)]),
-)
-
-
-def least_jaccard(overlap, sizes, k=10):
-    """The smallest mean Jaccard@k that goes with a mean Overlap@k at these lengths. n <= k: J = 1 and O = n / k. n > k:
-    J = O / (2 - O) is convex in O, so the mean of J is least where all O are equal (Jensen)."""
-    sizes = np.asarray(sizes)
-    short = sizes <= k
-    rest = (overlap - np.minimum(sizes, k)[short].sum() / k / len(sizes)) / max((~short).mean(), 1e-9)
-    return short.mean() + (~short).mean() * rest / (2 - rest)
-
-
-def demand(low, high):
-    """The range of a demand, in words."""
-    if (low, high) == (-INF, INF):
-        return "is not asked of this run"
-    if low == -INF:
-        return f"< {high:g}"
-    return f"> {low:g}" if high == INF else f"between {low:g} and {high:g}"
-
-
-def judge(claim, tables):
-    """{"section", "quote", "evidence", "rule", "verdict", "found"} of one claim; found names what decided."""
-    section, quote, evidence, demands = claim
-    found = {HOLDS: [], FAILS: [], UNTESTED: [], OPEN: []}
-    for what, get, low, high in demands:
-        s = get(tables)
-        if s is None or not s["n"]:
-            found[UNTESTED].append(what)
-            continue
-        inside, outside = low < s["low"] and s["high"] < high, s["high"] <= low or high <= s["low"]
-        found[HOLDS if inside else FAILS if outside else OPEN].append(
-            f"{what} is {s['mean']:.3g}" + ("" if s["low"] == s["high"] else f" [{s['low']:.3f}, {s['high']:.3f}]"))
-    verdict = next((v for v in (FAILS, UNTESTED, OPEN) if found[v]), HOLDS)
-    said = {HOLDS: "Met", FAILS: "Missed", OPEN: "Undecided", UNTESTED: "Not in this run"}[verdict]
-    return {"section": section, "quote": quote, "evidence": evidence, "verdict": verdict, "found": f"{said}: {'; '.join(found[verdict])}.",
-            "rule": "; ".join(f"{what} {demand(low, high)}" for what, _, low, high in demands)}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# report.md, top to bottom
-
-TABLES = {"04_evaluate.py": ("figure1", "figure4", "table1", "table2", "table3", "figure8", "buckets", "removal", "sensitivity",
-                             "lime_noise", "fidelity", "design", "comparisons"),
-          "05_probes.py": ("table4", "table5", "cases", "contrast", "credit", "found", "negation", "words", "reasons",
-                           "reasons_paired", "contrast_comparisons")}
-
-
-def stand_ins(t):
-    """The report's first line where the models are not the paper's."""
-    millions = t["timing"][B]["parameters"] / 1e6
-    return "" if abs(millions - 110) < 2 else (
-        f"**The models of this run are smaller stand-ins for the paper’s** ({millions:.1f} M parameters in BERT’s place). It can settle what "
-        "holds of the measures themselves (chance, seed, class, mask, ties, length) and whether the paper’s pattern is general; it "
-        "cannot settle what BERT-base, DistilBERT and TinyBERT do.\n")
-
-
-def assumptions_measured(t):
-    """What some readings of ours change, where this run measured it."""
-    bert = [r for r in t["removal"] if r["model"] == B]
-    lines = [["A4, what removal is", "ConfDrop@3 of BERT under " + ", ".join(
-        f"{r['operator']} {number(r['confidence_drop']['mean'])}" for r in bert)]]
-    tied = [r for r in t["table2"] if r["explainers"] == ["shap", "shap"] and r["k"] == 10 and r["pair"] == list(BD)][0]
-    lines.append(["A5, ties in the order of the sentence", f"{tied['tied']['mean']:.0%} of sentences tied at the 10th place; BERT–DistilBERT "
-                  f"Jaccard@10 {number(tied['jaccard']['mean'])}, over ties {number(tied['jaccard_over_ties']['mean'])}"])
-    cosine = t["table3"][0]
-    lines.append(["3.6, each model’s own class", f"BERT–DistilBERT cosine {number(cosine['cosine']['mean'])}; one class for both "
-                  f"{number(cosine['cosine_common_class']['mean'])}; polarity {number(cosine['cosine_polarity']['mean'])}"])
-    for number_, variant in (("A11, SHAP’s reference against [MASK]", "shap_mask"), ("A12, 500 evaluations against all", "shap_full")):
-        rows = [r for r in t["sensitivity"] if r["variant"] == variant]
-        if rows:
-            lines.append([number_, "; ".join(f"{model_label(r['model'])} ConfDrop@3 {r['drop_change']['mean']:+.3f}, top 10 kept "
-                                             f"{r['top10_kept']['mean']:.2f}" for r in rows if "model" in r)])
-    return markdown(["Assumption", "effect in this run"], lines)
-
-
-def report(t, captions, claims, own_claims, stamp, runs, models):
-    """The report's text."""
-    stages = {}  # a stage run in several calls: seconds add up, memory is the largest
-    for r in runs:
-        seconds, memory, _ = stages.get((r["stage"], r["name"] or ""), (0, 0, ""))
-        stages[r["stage"], r["name"] or ""] = seconds + r["seconds"], max(memory, r["peak_memory_gb"]), r["finished"]
-    accuracy = {r["model"]: r["accuracy"]["mean"] for r in t["figure4"]}
-    n, n_test = t["table3"][0]["cosine"]["n"], t["figure4"][0]["accuracy"]["n"]
-    text = next((r["data"] for r in reversed(runs) if r.get("data")), "")
-    shown = {v: sum(c["verdict"] == v for c in claims) for v in (HOLDS, FAILS, OPEN, UNTESTED)}
-
-    def figure(i):
-        return f"![Figure {i}](figures/figure{i}.png)\n\n*Figure {i}. {captions[i]}*\n"
-
-    def ledger(rows, first):
-        return view(rows, {"": lambda c: f"{first}{rows.index(c) + 1}", "§": lambda c: c["section"], "the paper says": lambda c: f"“{c['quote']}”",
-                           "rule": lambda c: c["rule"], "evidence": lambda c: c["evidence"], "found": lambda c: c["found"],
-                           "verdict": lambda c: f"**{c['verdict']}**"})
-
-    parts = [
-        "# Faithfulness and Reasoning Drift in Compressed Transformers: what this run found\n", stand_ins(t),
-        "## 1. What was run\n",
-        view(models, {"Model": model_of, "start": lambda r: r["start"], "objective": lambda r: r["objective"], "seed": lambda r: r["seed"],
-                      "best epoch": lambda r: r["epochs"], "weights": lambda r: r["weights"][:12]}),
-        f"\nText {text} ({stamp['inputs']['text'][:12]}), subset {stamp['inputs']['subset'][:12]} ({n} sentences). Commit "
-        f"{stamp['commit']}, device {stamp['device']}, {', '.join(f'{k} {v}' for k, v in stamp['versions'].items())}; {runs[-1]['machine'] if runs else ''}.\n",
-        markdown(["Stage", "seconds", "peak memory, GB", "finished"], [
-            [f"{stage} {name}", f"{seconds:.0f}", memory, finished] for (stage, name), (seconds, memory, finished) in stages.items()]),
-        "## 2. The paper’s claims\n",
-        f"{len(claims)} sentences of the paper, each with the rule that judges it, which stands in 06_figures.py. A demand is met when the 95% "
-        "interval of its quantity lies inside the stated range, missed when it lies outside, undecided otherwise; a claim **holds** when "
-        "all its demands are met, **does not hold** when one is missed. Signs and orders are judged, not digits; the intervals are not "
-        "widened for the number of claims. "
-        + "; ".join(f"{v}: {count}" for v, count in shown.items()) + ".\n", ledger(claims, "C"),
-        "### The paper’s text against its own tables\n", ledger(own_claims, "P"),
-        "## 3. Tables\n",
-        "Every cell is *paper*, then *ours* with its 95% interval over sentences. *match*: the paper’s value lies in our interval; *near*: "
-        f"within {NEAR} of ours; *differs*. A match inside a wide interval is weak evidence. Assumptions A1, A2, … are in README.md.\n",
-        "### Accuracy and F1 (4.1)\n", figure4_table(t), figure(4),
-        "### Table 1. Faithfulness (4.2)\n", table1(t), figure(5),
-        "### Table 2. Agreement (4.3)\n", table2(t), figure(6),
-        "### Table 3. Direction (4.4)\n", table3(t), figure(7), figure(8),
-        "### Table 4. Contrast (4.5)\n", table4(t),
-        "### Table 5. The example (4.5)\n", table5(t), figure(9),
-        "### Buckets (3.7 (5); the paper gives no numbers)\n",
-        view(t["buckets"], {"Bucket": lambda r: r["bucket"], "n": lambda r: r["n"], "n in test": lambda r: r["n_test"], **{
-            f"cosine, Jaccard@10 {pair_label(p)}": lambda r, i=i: f"{number(r['pairs'][i]['cosine']['mean'])}, "
-            f"{number(r['pairs'][i]['jaccard@10']['mean'])}" + (" (few)" if r["n"] < 10 else "") for i, p in enumerate(PAIRS)}}),
-        "### Case studies (3.7 (6)), picked by rule\n", cases_text(t["cases"]),
-        "### What a model costs (RQ5)\n",
-        markdown(["Model", "layers", "parameters", "ms for one sentence", "sentences a second", "accuracy"], [
-            [model_label(m), c["layers"], f"{c['parameters'] / 1e6:.1f} M", number(c["milliseconds_alone"], 1),
-             f"{c['sentences_per_second']:.0f}", number(accuracy[m])] for m, c in t["timing"].items()]),
-        "## 4. Controls\n", *(f"### {title}\n\n{how}\n\n{table}" for title, how, table in control_tables(t)),
-        "## 5. Noise, sensitivity, assumptions\n",
-        f"One standard error of an accuracy near 0.5 is {100 * (0.25 / n_test)**0.5:.1f} points at {n_test:,} sentences, of a rate at {n} "
-        f"{100 * (0.25 / n)**0.5:.1f} points. With power 80%, {n} sentences show a difference of cosines of "
-        f"{number(next(r for r in t['comparisons'] if r['measure'] == 'cosine')['smallest'])}, of Jaccard@10 of "
-        f"{number(next(r for r in t['comparisons'] if r['measure'] == 'jaccard')['smallest'])}; smaller ones cannot be told.\n",
-        assumptions_measured(t),
-        "## 6. The data and the pipeline\n", figure(1), figure(2), figure(3),
-        "## 7. Easy, hard, again\n",
-        "Easy: the models, the splits and the loss are stated or standard. Hard: the SHAP reference (A11: an embedding summary does not "
-        "enter shap’s text interface as it is), what *remove* means (A4), which class is explained, and the contrastive set, of which "
-        "the paper shows two sentences. The same again, from the commit above:\n\n```\n"
-        + "\n".join(dict.fromkeys(f"python {r['stage']}.py {' '.join(r['argv'])}" for r in runs)) + "\n```\n"]
-    return "\n".join(parts)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# explanations.html: the paper's Figure 9 for every sentence
-
-STYLE = """:root{color-scheme:light dark;--for:0,114,178;--against:213,94,0}
-body{font:16px/1.6 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:0 1rem}
-nav{display:flex;flex-wrap:wrap;gap:0 .9rem}article{border-top:1px solid #8886;padding:.5rem 0 1rem;break-inside:avoid}
-h3{font-size:1rem;margin:.3rem 0}h4{font-size:.9rem;margin:.2rem 0}p{margin:.2rem 0;overflow-wrap:anywhere}
-.models{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:.4rem 1.4rem}
-small{opacity:.8}.how{font-size:.7rem;opacity:.7;margin-right:.4em}i{font-style:normal;border-radius:.2em}
-@media print{*{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:9pt;max-width:none}nav{display:none}}
-""" + "".join(f".p{level}{{background:rgba(var(--for),{level * 0.13:.2f})}}"
-              f".n{level}{{background:rgba(var(--against),{level * 0.13:.2f});text-decoration:underline dotted}}" for level in range(6))
-
-
-def marked(text, pieces):
-    """The text with each piece (start, end, value) coloured by its share of the largest, its value on hover; escaped."""
-    largest, at, html = max((abs(v) for *_, v in pieces), default=0) or 1, 0, []
-    for start, end, value in sorted(pieces):
-        level = round(5 * abs(value) / largest)
-        html += [escape(text[at:start]), f'<i class={"n" if value < 0 else "p"}{level} title={value:+.3f}>{escape(text[start:end])}</i>']
-        at = end
-    return "".join(html) + escape(text[at:])
-
-
-def article(anchor, heading, shap, lime):
-    """One sentence, the models side by side, SHAP above LIME. shap, lime: name -> row."""
-    blocks = []
-    for name, row in shap.items():
-        phi = np.array(row["attributions"])[:, row["predicted"]] if row["attributions"] else []
-        lines = [("SHAP", marked(row["text"], [(*span, v) for span, v in zip(row["spans"], phi)]))]
-        if name in lime:
-            lines.append(("LIME", marked(row["text"], [(*span, v) for spans, v in zip(lime[name]["spans"], lime[name]["attributions"])
-                                                       for span in spans])))
-        right = "" if "label" not in row else " ✓" if row["predicted"] == row["label"] else " ✗"
-        blocks.append(f"<div><h4>{model_label(name)}: {LABELS[row['predicted']]}{right} "
-                      f"<small>{' '.join(f'{p:.2f}' for p in row['probabilities'])}</small></h4>"
-                      + "".join(f"<p><span class=how>{how}</span>{html}</p>" for how, html in lines) + "</div>")
-    name = escape("-".join(anchor.replace(",", "").split()))
-    return (f'<article id="{name}"><h3><a href="#{name}">{name}</a> {heading}</h3>'
-            f'<div class=models>{"".join(blocks)}</div></article>')
-
-
-def explanations_page(artifacts, subset):
-    """The page: the 150 by bucket and by cosine to BERT, furthest first; then the probes. Plain HTML and CSS."""
-    shap, lime = ({m: {r["id"]: r for r in load_explanations(artifacts, m, method, subset)[0]} for m in MODELS}
-                  for method in ("shap", "lime"))
-    probes = {}
-    for m in MODELS:
-        path = artifacts / "probes" / f"{m}.shap.jsonl"
-        salt = stamp_salt(read_json(path.with_suffix(".stamp.json"), "05_probes.py"))
-        probes[m] = {r["id"]: r for r in read_jsonl(path, "05_probes.py", salt)}
-    sections = {}
-    for row in subset:
-        rows = {m: shap[m][row["id"]] for m in MODELS}
-        bucket = " + ".join(label for m, label in MODELS.items() if rows[m]["predicted"] == row["label"]) or "no model"
-        phi = {m: own_class(r) for m, r in rows.items()}
-        angles = {m: cosine(phi[B], phi[m]) for m in (D, K)}
-        heading = f"gold: {LABELS[row['label']]} <small>cosine to BERT: DistilBERT {angles[D]:.2f}, KD {angles[K]:.2f}</small>"
-        html = article(row["id"], heading, rows, {m: lime[m][row["id"]] for m in MODELS})
-        sections.setdefault(bucket, []).append((np.nan_to_num(angles[K]), html))
-    ordered = [(f"right: {bucket} ({len(rows)})", [html for _, html in sorted(rows)])
-               for bucket, rows in sorted(sections.items(), key=lambda item: -len(item[1]))]
-    words, effects = ("negative", "neutral", "positive"), {"turns": "turns it", "restores": "restores it", "nothing": "leaves it"}
-    made = [article(i, f"adjective: {words[row['polarity']]}; the negation {effects[row['effect']]}" if "effect" in row else
-                    f"second clause: {words[row['polarity']]}" if "polarity" in row else f"gold: {LABELS[row['label']]}",
-                    {m: probes[m][i] for m in MODELS}, {}) for i, row in probes[B].items() if all(i in probes[m] for m in MODELS)]
-    ordered.append((f"probes ({len(made)})", made))
-    links = "".join(f'<a href="#s{i}">{title}</a>' for i, (title, _) in enumerate(ordered))
-    body = "".join(f"<h2 id=s{i}>{title}</h2>{''.join(html)}" for i, (title, html) in enumerate(ordered))
-    return (f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width,initial-scale=1">'
-            f"<title>Explanations</title><style>{STYLE}</style><h1>What each model looked at</h1><p>Every token is coloured by its "
-            "attribution for the class the model predicts: <i class=p4>for it</i>, <i class=n4>against it</i>, as strong as its share of the "
-            f"largest in the sentence; the value is on hover. Beside a prediction: the probabilities of {', '.join(LABELS)}. Sentences are "
-            f"grouped by which models are right, those where KD-TinyBERT is furthest from BERT first.</p><nav>{links}</nav>{body}</html>\n")
+def report(first, sections, claims, captions):
+    """report.md: the headings in order, with the claims judged by a table and its figures."""
+    text = f"# Faithfulness and reasoning drift: this run against the paper\n\n{first}\n"
+    for heading, body in sections.items():
+        about = ", ".join(str(claim["claim"]) for claim in claims if home(claim) == heading)
+        body = f"Judged in [Claims](#claims) {about}. {body}" if about else body
+        figures = [f"![Figure {i}](figures/figure{i}.png)<br>*Figure {i}. {captions[i]}*"
+                   for i in FIGURES_OF.get(heading, ())]
+        text += "".join(f"\n{part}\n" for part in (f"## {heading}", body, *figures) if part)
+    return text
 
 
 def parse_args(argv=None):
@@ -1004,46 +985,36 @@ def parse_args(argv=None):
 def main():
     args = parse_args()
     artifacts = Path(args.artifacts)
-    contents = {(script, table): read_json(artifacts / "tables" / f"{table}.json", f"{script} --artifacts {artifacts}")
-                for script, names in TABLES.items() for table in names}
-    claim(artifacts / "tables" / "06_figures")
-    t = {table: content["rows"] for (_, table), content in contents.items()}
-    subset = load_subset(artifacts)
-    belongs = {"subset": digest([row["text"] for row in subset]), **{name: weights_of(artifacts, name) for name in MODELS}}
-    for (script, table), content in contents.items():
-        if differ := differences({key: content["stamp"]["inputs"].get(key) for key in belongs}, belongs):
-            stop(f"{artifacts}/tables/{table}.json is of other weights or sentences than are there ({differ}); {script} --artifacts "
-                 f"{artifacts} makes it again")
-    stamp = contents["04_evaluate.py", "figure1"]["stamp"]
-    t["comparisons"] += t["contrast_comparisons"]
-    t["timing"] = read_json(artifacts / "timing.json", "04_evaluate.py")
-    t["sizes"] = [len(row["tokens"]) for row in load_explanations(artifacts, B, "shap", subset)[0]]
-    models = []
-    for name in t["timing"]:
-        made = read_json(artifacts / "models" / name / "stamp.json", MAKES_MODEL)
-        log = read_json(artifacts / "models" / name / "training_log.json")
-        a = made["arguments"]
-        models.append({"model": name, "start": " ".join([Path(a["checkpoint"]).name, *(f"layer {i}" for i in a["keep_layers"])]),
-                       "objective": f"{a['alpha']} CE + {a['beta']} KD from {a['teacher']}" if "teacher" in a else "CE", "seed": a["seed"],
-                       "epochs": f"{min(log, key=lambda e: e['validation_loss'])['epoch']} of {len(log)}", "weights": made["weights"]})
-    in_order = sorted(CLAIMS, key=lambda c: (c[0] != "Abstract", c[0]))  # the paper's; within a section as they stand
-    claims, own_claims = ([judge(claim, t) for claim in group] for group in (in_order, OWN_CLAIMS))
-    write_json(artifacts / "tables" / "claims.json", {"stamp": stamp, "rows": claims, "own": own_claims})
-
-    captions = {}
+    measures, stamp = load_measures(artifacts)
+    measures, names = add_columns(measures), names_of(measures)
+    claims, captions = judge_claims(measures), {}
+    write_json(artifacts / "tables/claims.json", claims)
+    own = all(names[model] == MODELS[model] for model in PAPER_MODELS)
+    sections = {"At a glance": "", "Summary of findings": what_to_believe(claims, names),
+                "Claims": f"{RULE}\n\n{ledger(claims, names, own)}"}
+    for heading, (_, _, note) in TABLES.items():
+        records, text = table(measures, names, heading)
+        write_json(artifacts / f"tables/{heading.lower().replace(' ', '_')}.json", records)
+        sections[heading] = f"{note.format(**names)}\n\n{text}"
+        if heading == "Table 4":
+            sections["Table 5"] = table5(measures, names)
+            sections["Does the answer depend on the explainer?"] = explainer_table(claims, names)
+    sections |= {"Inconsistencies in the paper": CONTRADICTIONS,
+                 "Cases": case_links(measures, artifacts), "The data and the pipeline": "",
+                 "The run": run_details(measures, artifacts, names, stamp)}
+    (artifacts / "figures").mkdir(exist_ok=True)
     with plt.rc_context(LAYOUT):
-        for i, draw in enumerate(FIGURES, 1):
-            fig, captions[i] = draw(t, artifacts)
-            for kind in ("png", "pdf"):
-                with whole(artifacts / "figures" / f"figure{i}.{kind}") as partial:
-                    fig.savefig(partial, format=kind)
+        for i, draw in enumerate(FIGURES):
+            fig, captions[i] = draw(measures, artifacts, names) if i else draw(claims, names)
+            fig.savefig(artifacts / f"figures/figure{i}.png")
             plt.close(fig)
-    runs = resumable(artifacts / "runs.jsonl")
-    for name, text in (("report.md", report(t, captions, claims, own_claims, stamp, runs, models)),
-                       ("explanations.html", explanations_page(artifacts, subset))):
-        with whole(artifacts / name) as partial:
-            partial.write_text(text, encoding="utf-8")
-        print(f"wrote {artifacts / name}")
+    text = report(opening(measures, claims, own), sections, claims, captions)
+    write_text(artifacts / "report.md", text)
+    write_text(artifacts / "explanations.html", page(measures, artifacts, names))
+    for claim in claims:
+        one = claim["deciding"]
+        print(f"{claim['claim']:2} {claim['verdict']:13} {words_of(one, names)}: {text_of(one)}")
+    print(f"wrote {artifacts / 'report.md'} and explanations.html")
     return args
 
 
