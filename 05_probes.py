@@ -35,7 +35,7 @@ FRAME = "The movie was {} but the ending was {}."
 VARIANTS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
 POLARITIES = ("Neg", "Neutral", "Pos")  # Table 5; an adjective's or clause's polarity is 0 or 2
 AFFIRMED = "The movie was {}."
-NEGATIONS = {  # A33: the negated sentence, and the one without the negation
+NEGATIONS = {  # A22: the negated sentence, and the one without the negation
     "not": ("The movie was not {}.", AFFIRMED), "never": ("The movie was never {}.", AFFIRMED),
     "n't": ("The movie wasn't {}.", AFFIRMED), "hardly": ("The movie was hardly {}.", AFFIRMED),
     "out of scope": ("The movie was {} and I did not see it alone.",
@@ -143,7 +143,7 @@ def example_rows(sentence, ask):
 # 3.7 (4): negation, which is promised there and in RQ4, and shown nowhere (A22)
 
 def negation_row(condition, adjective, polarity, ask):
-    """A33. right: "not good" is predicted negative, "not bad" is not; out of scope, as without the
+    """A22. right: "not good" is predicted negative, "not bad" is not; out of scope, as without the
     negation. probability_lost: of the adjective's own polarity, 0 or 2, by negating."""
     texts = [frame.format(adjective) for frame in NEGATIONS[condition]]
     negated, affirmed = (polarity_shares(p) for p in ask(texts))

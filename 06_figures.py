@@ -130,7 +130,8 @@ def load_measures(artifacts):
     trained = pd.Series([int(model.rpartition("_")[2]) for model in measured]).value_counts()
     seeds, measures = trained[trained == trained.max()].index, {}
     for name in (name for names in MADE_BY.values() for name in names):
-        paths = [folder / f"{name}.jsonl", *(folder / f"{name}.{model}.jsonl" for model in measured)]
+        paths = [folder / f"{name}.jsonl"]  # and of what asks a model, a file for each
+        paths += [folder / f"{name}.{model}.jsonl" for model in measured]
         frame = pd.DataFrame([row for path in paths if path.is_file() for row in read_jsonl(path)])
         flags = [c for c in frame if frame[c].dropna().map(type).eq(bool).all()]
         frame = frame.astype(dict.fromkeys(flags, float))
@@ -231,11 +232,14 @@ QUANTITIES = {
     "follows second clause": ("contrast", "follows_second_clause"),
     "swaps with clauses": ("contrast", "swaps_with_clauses"),
     "less confident without “but”": ("contrast", "less_confident_without_but"),
-    "right label, adjective not in top 3": ("contrast", "misses_second_adjective", "chance", "chance_misses"),
-    "right label, adjective not in top 3 − chance": ("contrast", "misses_second_adjective - chance_misses"),
+    "right, adjective not in top 3": ("contrast", "misses_second_adjective", "chance",
+                                      "chance_misses"),
+    "right, adjective not in top 3 − chance": ("contrast",
+                                               "misses_second_adjective - chance_misses"),
     "function words": ("words", "function_share", "of tokens", "function_tokens"),
     "polarity words": ("words", "polarity_share", "of tokens", "polarity_tokens"),
-    "right label, no polarity word in top 3": ("words", "misses_polarity_words", "chance", "chance_misses"),
+    "right, no polarity word in top 3": ("words", "misses_polarity_words", "chance",
+                                         "chance_misses"),
     "Jaccard@3": ("explainers", "jaccard", "chance", "chance_jaccard"),
     "n": ("agreement", len), "n in the test split": ("buckets", len)}
 FIXED = {"faithfulness": {"k": 3}, "agreement": {"k": 10}, "explainers": {"k": 3},
@@ -296,8 +300,8 @@ INF = float("inf")
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
 CLAIMS = (
     ("Abstract", "frequently arrives at the correct label but does so for the wrong reasons",
-     [("right label, adjective not in top 3", [(K, B)], 0, INF),
-      ("right label, no polarity word in top 3", [(K, B)], 0, INF)], "",
+     [("right, adjective not in top 3", [(K, B)], 0, INF),
+      ("right, no polarity word in top 3", [(K, B)], 0, INF)], "",
      "{kd_tinybert} is right for the wrong reason more often than {bert}"),
     ("3.7", "Lower agreement indicates greater reasoning drift",
      [("Jaccard@10", [(RETRAINED,)], 0.9, INF)],
@@ -308,7 +312,7 @@ CLAIMS = (
      "the three models are about equally accurate"),
     ("4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while KD-TinyBERT "
      "exhibits the smallest drop", [("ConfDrop@3", [(D, B), (B, K)], 0, INF)], "",
-     "removing the top three tokens reduces {distilbert}’s confidence most and {kd_tinybert}’s least"),
+     "removing the top three tokens reduces {distilbert}’s confidence most, {kd_tinybert}’s least"),
     ("4.2", "BERT and DistilBERT both have substantial flip rates",
      [("FlipRate@3 − random", [(B,), (D,)], 0, INF)], "", ""),
     ("4.2", "KD-TinyBERT’s flip rate is effectively zero", [("FlipRate@3", [(K,)], -INF, 0.05)],
@@ -347,8 +351,8 @@ CLAIMS = (
      [("polarity cosine", [(BK, TWIN)], -INF, 0)], "",
      "it is the distillation objective that moves {kd_tinybert} away from {bert}"),
     ("5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens",
-     [("right label, adjective not in top 3 − chance", [(B,), (D,)], -INF, 0),
-      ("right label, adjective not in top 3", [(K, D)], 0, INF)], "", ""),
+     [("right, adjective not in top 3 − chance", [(B,), (D,)], -INF, 0),
+      ("right, adjective not in top 3", [(K, D)], 0, INF)], "", ""),
     ("5.4", "maintains predictive accuracy at the expense of reasoning fidelity",
      [("polarity cosine", [(BK, RETRAINED)], -INF, 0), ("accuracy", [(K, B)], -0.05, INF)],
      "0.05 as in 4.1", ""))
@@ -409,7 +413,7 @@ def judge_claims(measures):
 
 TABLES = {  # heading: (columns whose values make a row, quantities, how to read it)
     "Accuracy and F1": (["model"], ["accuracy", "weighted F1", "same class as {bert}", "ECE"],
-        "4.1, test split. F1 and ECE (ten bins) are not averages over sentences: their intervals are "
+        "4.1, test split. F1 and ECE (ten bins) are not averages; their intervals are "
         "over seeds alone."),
     "Table 1": (["model"], ["ConfDrop@3", "ConfDrop@3 − random", "ConfDrop@3, [MASK]", "FlipRate@3",
                             "FlipRate@3 − random", "FlipRate@3, [MASK]", "short-token ratio"],
@@ -424,13 +428,14 @@ TABLES = {  # heading: (columns whose values make a row, quantities, how to read
         "models predict differently; the polarity cosine explains Σ (c − 2) p_c in both."),
     "Table 4": (["model"], ["post-but ratio", "ratio, “but” − “and”", "follows second clause",
                             "swaps with clauses", "less confident without “but”",
-                            "right label, adjective not in top 3"],
+                            "right, adjective not in top 3"],
         "4.5. “but” − “and” is of the polarity score’s attributions. Reason elsewhere: of the "
         "right labels, those with no top-3 token on the second adjective."),
-    "Words": (["model"], ["function words", "polarity words", "right label, no polarity word in top 3"],
+    "Words": (["model"],
+              ["function words", "polarity words", "right, no polarity word in top 3"],
         "5.2: shares of |φ| in the 150 sentences (A34, A35); of the right labels, those with no "
         "polarity word in the top 3 (A36)."),
-    "Negation": (["model"], NEGATIONS, "RQ4 (A33): right predictions. The paper reports no results."),
+    "Negation": (["model"], NEGATIONS, "RQ4 (A22): right predictions. The paper reports none."),
     "Explainers": (["model", "first", "second"], ["Jaccard@3"],
         "3.7 (2): two explainers of one model, on words."),
     "Buckets": (["bucket"], ["n", "n in the test split", *BUCKETED],
@@ -571,7 +576,7 @@ def figure0(claims, names):
     ax.axvline(0, color="black")
     ax.set(xlim=(-3.2, 1.8), ylim=(len(claims) - 0.5, -0.6))
     ax.axis("off")
-    return fig, ("The paper’s claims at a glance; each row is scaled separately, and the vertical line marks zero. "
+    return fig, ("The paper’s claims at a glance; each row has its own scale, the line is zero. "
                  "Shaded: where the claim holds. Bar: our 95% interval; its mark is round where it "
                  "holds, square where it does not, hollow where undecided. Dots: each seed. "
                  "Diamond: the paper. Dotted: the baseline.")
@@ -730,7 +735,8 @@ def figure8(measures, artifacts, names):
     x, y = (f"component {i} ({share:.0%} of variance)"
             for i, share in enumerate(pca.explained_variance_ratio_, 1))
     left.set(title="Illustration: a 2D projection", xlabel=x, ylabel=y)
-    right.set(title=f"Measurement: the angle to {names[B]}", xlabel="angle of polarity attributions (°)",
+    right.set(title=f"Measurement: the angle to {names[B]}",
+              xlabel="angle of polarity attributions (°)",
               ylabel="% of sentences", xticks=range(0, 181, 45))
     for ax in (left, right):
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False, fontsize=7.5)
@@ -848,7 +854,8 @@ def page(measures, artifacts, names):
     return f"""<!doctype html><html lang=en><head><meta charset=utf-8><style>{STYLE}</style>
 <meta name=viewport content="width=device-width,initial-scale=1"><title>Explanations</title></head>
 <body><header><h1>Token attributions by model</h1></header><nav aria-label=Sentences>
-<p>Most drift from {escape(names[B])} to {escape(names[K])}: {" ".join(links[:10])}</p><p>Cases: {to_cases}</p>
+<p>Most drift from {escape(names[B])} to {escape(names[K])}: {" ".join(links[:10])}</p>
+<p>Cases: {to_cases}</p>
 <details><summary>All sentences, most drift first</summary>{" ".join(links)}</details></nav>
 <main><p>Drift is a low polarity cosine: how alike two models’ SHAP attributions of the polarity
 score are, at most 1; it needs no choice of a class. Blue tokens support the class that the

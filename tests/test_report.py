@@ -1,88 +1,184 @@
-"""The report: a verdict follows from its printed rule, and the page shows what the files say."""
-import re
+"""06: the interval by hand and by simulation; verdicts; a report of made-up measures."""
+from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 
-PARTS = ("mean", "low", "high", "n")
+import common
 
 
-def s(mean, low, high, n=150):
-    return dict(zip(PARTS, (mean, low, high, n)))
+@pytest.fixture
+def six(scripts):
+    return scripts["06"]
 
 
-@pytest.mark.parametrize("value, verdict", [
-    (s(0.2, 0.1, 0.3), "holds"), (s(-0.2, -0.3, -0.1), "does not hold"), (s(0.1, -0.1, 0.3), "can't be told at this n"),
-    (s(0.1, 0.0, 0.2), "can't be told at this n"), (s(-0.1, -0.2, 0.0), "does not hold"),  # the bound itself is outside
-    (None, "not tested here"), (s(None, None, None, 0), "not tested here")])
-def test_a_demand_is_met_missed_or_undecided(scripts, value, verdict):
-    got = scripts["06"].judge(("4.1", "quote", "Table 1", [("x", lambda t: value, 0, float("inf"))]), {})
-    assert got["verdict"] == verdict and got["rule"] == "x > 0"
+def test_interval_by_hand(six):
+    # seeds 1 and 5: v = 8 / 2 = 4; sentences 2 and 4: v = 2 / 2 = 1; df = 25 / 17, its t is 6.1881
+    assert six.interval([[0, 2], [4, 6]]) == pytest.approx((3, 3 - 13.837, 3 + 13.837), abs=1e-3)
+    # one seed: v = 1 / 3, df = 2, t = 4.3027
+    half = 4.302653 / 3**0.5
+    assert six.interval([[1.0, 2.0, 3.0, np.nan]]) == pytest.approx((2, 2 - half, 2 + half))
 
 
-def test_one_missed_demand_is_enough_and_all_must_be_met(scripts):
-    demands = {"met": s(1, 0.9, 1.1), "missed": s(-1, -1.1, -0.9), "open": s(0, -1, 1), "absent": None}
-
-    def verdict(*kinds):
-        return scripts["06"].judge(("", "", "", [(k, lambda t, k=k: demands[k], 0, 2) for k in kinds]), {})["verdict"]
-    assert verdict("met", "met") == "holds" and verdict("met", "missed", "open", "absent") == "does not hold"
-    assert verdict("met", "open") == "can't be told at this n" and verdict("met", "absent", "open") == "not tested here"
+def test_interval_has_a_width_and_needs_a_draw(six):
+    assert six.interval(np.full((3, 150), 0.3)) == pytest.approx((0.3, 0.28, 0.32))  # 3 / 150
+    assert np.isnan(six.interval([[5.0]])[1]) and np.isnan(six.interval([5.0])[2])
+    _, low, high = six.interval([[0, 1], [1, 0]])  # the means along both axes are equal
+    assert low < 0.5 < high
 
 
-def comparison(measure, first, second, low, high):
-    return {"section": "4", "measure": measure, "first": first, "second": second, **s((low + high) / 2, low, high)}
+def test_interval_covers(six):
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):  # three seeds, whose own deviation is a tenth of the sentences'
+        x = rng.normal(0, 0.1, (3, 1)) + rng.normal(0, 1, (1, 50)) + rng.normal(0, 0.5, (3, 50))
+        _, low, high = six.interval(x)
+        hits += low < 0 < high
+    assert 0.9 <= hits / 400 <= 0.99
 
 
-def test_a_changed_table_changes_the_verdict(scripts):
-    six = scripts["06"]
-    claim = next(c for c in six.CLAIMS if c[1].startswith("DistilBERT remains closer"))
-    pairs = [list(p) for p in six.PAIRS]
-    for low, high, verdict in ((0.01, 0.05, six.HOLDS), (-0.05, -0.01, six.FAILS), (-0.01, 0.03, six.OPEN)):
-        assert six.judge(claim, {"comparisons": [comparison("jaccard", pairs[0], pairs[1], low, high)]})["verdict"] == verdict
-        turned = [comparison("jaccard", pairs[1], pairs[0], -high, -low)]  # the other way round in the table: the same verdict
-        assert six.judge(claim, {"comparisons": turned})["verdict"] == verdict
-    assert six.judge(claim, {"comparisons": []})["verdict"] == six.UNTESTED
+def test_estimate_and_difference(six):
+    rows = pd.DataFrame({"seed": [42, 42, 43, 43], "id": list("abab"), "x": [1, 3, 5, np.nan]})
+    e = six.estimate(rows, "x")
+    assert (e["mean"], e["n"], e["seeds"]) == (3, 3, {42: 2, 43: 5})
+    assert e["sd"] == pytest.approx(2**0.5)  # within seed 42; seed 43 has one value
+    other = rows[rows["id"] == "a"].assign(x=0.5)[::-1]  # matched by seed and id, not by place
+    e = six.difference(rows, other, "x")
+    assert (e["mean"], e["n"], e["seeds"]) == (2.5, 2, {42: 0.5, 43: 4.5})
 
 
-def test_every_claim_has_a_rule_and_its_place(scripts):
-    six = scripts["06"]
-    assert len(six.CLAIMS) >= 30
-    for section, quote, evidence, demands in (*six.CLAIMS, *six.OWN_CLAIMS):
-        assert re.fullmatch(r"Abstract|[1-6](\.\d)?", section) and quote and evidence and demands
-        assert all(low < high for _, _, low, high in demands)
+@pytest.mark.parametrize("low, high, verdict", [
+    (0.1, 0.3, "holds"), (-0.3, -0.1, "does not hold"), (-0.1, 0.3, "undecided"),
+    (0.0, 0.2, "undecided"), (-0.2, 0.0, "undecided"), (np.nan, np.nan, "undecided")])
+def test_judge(six, low, high, verdict):
+    assert six.judge({"low": low, "high": high, "n": 9}, 0, np.inf) == verdict
+    assert six.judge({"low": low, "high": high, "n": 0}, 0, np.inf) == "not tested"
 
 
-def test_the_papers_text_against_its_own_tables(scripts):
-    six = scripts["06"]
-    sst5 = {"figure1": [{"split": split, "counts": [n, 0, 0, 0, 0]} for split, n in six.SPLITS.items()]}
-    verdicts = {c[1]: six.judge(c, {"sizes": [23] * 150, **sst5}) for c in six.OWN_CLAIMS}
-    of = {quote: v["verdict"] for quote, v in verdicts.items()}
-    assert of["BERT demonstrates the strongest and most stable preference"] == six.FAILS
-    claim = next(c for c in six.OWN_CLAIMS if c[1].startswith("[Jaccard@10]"))
-    assert of[claim[1]] == six.HOLDS  # were all sentences of 23 tokens
-    assert six.judge(claim, {"sizes": [8] * 20 + [23] * 130, **sst5})["verdict"] == six.FAILS  # with 13% of at most 10 tokens
-    other = {"figure1": [{"split": "train", "counts": [9, 0, 0, 0, 0]}]}
-    assert six.judge(claim, {"sizes": [8] * 20, **other})["verdict"] == six.UNTESTED  # another text says nothing of SST-5
+def test_zero_by_construction_is_undecided(six):
+    _, low, high = six.interval(np.zeros((3, 150)))
+    assert six.judge({"low": low, "high": high, "n": 450}, 0, np.inf) == "undecided"
+    assert six.judge({"low": low, "high": high, "n": 450}, -np.inf, 0.05) == "holds"  # 3 / 150
 
 
-def test_least_jaccard_is_reached_and_never_undercut(scripts, rng):
-    sizes = np.array([5, 8, 12, 20, 30] * 20)
-    for _ in range(50):
-        common_tokens = np.where(sizes <= 10, sizes, rng.integers(0, 11, 100))
-        j = np.mean(np.where(sizes <= 10, 1, common_tokens / (20 - common_tokens)))
-        assert j >= scripts["06"].least_jaccard(np.mean(common_tokens) / 10, sizes) - 1e-12
-    even = np.where(sizes <= 10, sizes, 6)
-    assert scripts["06"].least_jaccard(np.mean(even) / 10, sizes) == pytest.approx(np.mean(np.where(sizes <= 10, 1, 6 / 14)))
+def test_the_papers_numbers(six):
+    for rate in six.PAPER["FlipRate@3"].values():
+        assert round(rate * 150) / 150 == pytest.approx(rate, abs=5e-4)  # 67, 59 and 0 of 150
+    for pair, overlap in six.PAPER["Overlap@10"].items():  # by Jensen, where all have 10 tokens
+        assert six.PAPER["Jaccard@10"][pair] > overlap / (2 - overlap)
+    sds = {pair: sd for pair, (_, sd) in six.PAPER["cosine"].items()}
+    assert sds == six.PAPER["SD of the cosine"]
 
 
-def test_match_near_differs(scripts):
-    ours = scripts["06"].ours
-    assert ours(0.5, s(0.48, 0.44, 0.52)).endswith("*match*") and ours((0.5, 0.1), s(0.46, 0.44, 0.48)).endswith("*near*")
-    assert ours(0.5, s(0.40, 0.38, 0.42)).endswith("*differs*") and "*" not in ours(None, s(0.4, 0.3, 0.5))
+def synthetic(seeds, standins):
+    """{measure: rows} as 04 and 05 write them, of random numbers."""
+    models = {"seed": seeds, "model": list(common.MODELS)}
+    ids, methods = {"id": [f"s{i}" for i in range(8)]}, {"explainer": ["shap", "lime", "ig"]}
+    pairs = [*common.PAIRS, ("bert", "tinybert_ce"), ("bert", "bert_retrained")][:3 + len(seeds)]
+    pairs, right = {"seed": seeds, "pair": pairs} | methods | ids, {"right_label": [True]}
+    words = {"positive": ["good", "fine"], "negative": ["bad", "dull"], "polarity": [0, 2]}
+    conditions = {"condition": ["not", "never", "n't", "hardly", "out of scope"]}
+    spec = {  # columns whose values are combined, columns of random numbers
+        "models": (models, ""), "cases": ({"rule": ["borderline"], "seed": [42], "id": ["s1"]}, ""),
+        "labels": ({"split": list(common.SPLITS), "label": range(5)}, "sentences"),
+        "predictions": (models | ids | {"label": [1], "predicted": [1, 2]}, "confidence"),
+        "faithfulness": (models | methods | ids | {"k": [3]}, "confidence_drop flip random_drop "
+                         "random_flip masked_drop masked_flip"),
+        "short_tokens": (models | ids, "short_token_ratio short_share_of_words"),
+        "agreement": (pairs | {"k": [10]}, "jaccard overlap chance_jaccard chance_overlap"),
+        "direction": (pairs, "cosine cosine_top10 polarity_cosine same_prediction"),
+        "explainers": (models | ids | {"first": ["shap"], "second": ["lime", "ig"], "k": [3]},
+                       "jaccard chance_jaccard"),
+        "buckets": ({"seed": seeds, "bucket": ["all_correct"], "explained": [True]} | ids, ""),
+        "contrast": (models | words | {"connective": ["but", "and"]} | right, "post_but_ratio "
+                     "equal_credit_ratio polarity_post_but_ratio follows_second_clause "
+                     "swaps_with_clauses less_confident_without_but misses_second_adjective "
+                     "chance_misses"),
+        "example": (models | {"condition": ["Original", "Without “but”", "Flipped clauses"],
+                              "polarity": ["Pos"]}, "confidence"),
+        "negation": (models | conditions | {"adjective": ["good", "bad"]}, "right"),
+        "words": (models | ids | right, "function_share function_tokens polarity_share "
+                  "polarity_tokens chance_misses misses_polarity_words")}
+    rng, measures = np.random.default_rng(0), {}
+    for name, (keys, columns) in spec.items():
+        rows = [dict(zip(keys, values)) for values in product(*keys.values())]
+        for row in rows:
+            row |= {column: rng.uniform(0.2, 0.8) for column in columns.split()}
+            row |= dict(zip(("first", "second"), row.pop("pair", ())))
+        measures[name] = rows
+    for row in measures["models"]:
+        full = row["model"] == "bert"
+        row |= {"layers": 12 if full else 6, "parameters": 109_486_085 if full else 66_958_085,
+                "checkpoint": "x/Mini", "keep_layers": [0, 2] if standins and not full else [],
+                "teacher": "bert" if row["model"] == "kd_tinybert" else None}
+        row["parameters"] //= 5 if standins else 1
+    return measures
 
 
-def test_marked_text_is_the_text_escaped_with_a_value_on_every_token(scripts):
-    html = scripts["06"].marked("a <b> & c", [(0, 1, 0.5), (2, 5, -0.25), (6, 7, 0.0)])
-    assert re.sub(r"<[^>]+>", "", html) == "a &lt;b&gt; &amp; c"
-    assert re.findall(r"<i class=(\w+) title=([^>]+)>", html) == [("p5", "+0.500"), ("n2", "-0.250"), ("p0", "+0.000")]
-    assert scripts["06"].marked("plain", []) == "plain"
+def measured(six, folder, *how):
+    for name, rows in synthetic(*how).items():
+        common.write_jsonl(folder / f"measures/{name}.jsonl", rows)
+    weights = {f"{row['model']}_{row['seed']}": "w" for row in synthetic(*how)["models"]}
+    weights["bert_45"] = "w"  # a further BERT, which is no seed of its own
+    common.write_jsonl(folder / "subset.jsonl", [])
+    for name in weights:
+        common.write_json(folder / f"models/{name}/stamp.json", {"weights": "w"})
+    inputs = {"subset": common.digest([]), "weights": weights}
+    for stage in six.MADE_BY:
+        common.write_json(folder / f"measures/{stage}.stamp.json", {"inputs": inputs})
+    extra = [{"seed": 45, "model": "bert", "id": "s1", "label": 1, "predicted": 1}]
+    common.write_jsonl(folder / "measures/predictions.bert_45.jsonl", extra)
+    common.write_jsonl(folder / "measures/predictions.bert_99.jsonl", extra)  # no longer measured
+    return six.load_measures(folder)[0]
+
+
+@pytest.mark.parametrize("seeds, standins", [((42, 43, 44), False), ((42,), True)])
+def test_report(six, tmp_path, seeds, standins):
+    measures = measured(six, tmp_path, seeds, standins)
+    assert set(measures["predictions"]["seed"]) == set(seeds)
+    measures, names = six.add_columns(measures), six.names_of(measures)
+    claims, captions = six.judge_claims(measures), dict.fromkeys(range(10), "")
+    sections = {heading: six.table(measures, names, heading)[1] for heading in six.TABLES}
+    sections |= {"Claims": six.ledger(claims, names, not standins),
+                 "Table 5": six.table5(measures, names)}
+    text = six.report(six.opening(measures, claims, not standins), sections, claims, captions)
+    assert text.count("## Table ") == 5 and text.count("\n") <= 250
+    assert not [word for word in ("nan", "None", "{", "Not in this run") if word in text]
+    untested = [claim["claim"] for claim in claims if claim["verdict"] == "not tested"]
+    assert untested == ([2, 10, 22] if standins else [])  # one seed has no ceiling
+    if standins:
+        assert names["bert"] == "BERT (Mini)" and names["kd_tinybert"] == "half depth, distilled"
+        assert "| BERT |" not in text and "verdict, on stand-ins" in text
+    else:
+        assert names | common.MODELS == names
+    believed = six.what_to_believe(claims, names).split("\n")
+    assert len(believed) <= 8 and all(line.split()[-2] == "claim" for line in believed)
+
+
+def test_a_claim_turns_with_its_rows(six, tmp_path):
+    measures = six.add_columns(measured(six, tmp_path, (42, 43), False))
+    demands = next(c[2] for c in six.CLAIMS if c[1].startswith("DistilBERT remains closer"))
+    for shift, verdict in ((0.9, "holds"), (-0.9, "does not hold")):
+        rows = measures["agreement"].copy()
+        rows.loc[rows["second"] == "distilbert", "jaccard"] += shift
+        assert six.evaluate(measures | {"agreement": rows}, demands)[0] == verdict
+
+
+def test_marked_text_is_the_text_escaped(six):
+    html = six.marked({"text": "a <b> & c", "words": ["a", "<b>"], "spans": [[[0, 1]], [[2, 5]]],
+                       "attributions": [0.5, -0.25]})
+    assert html.count("<i ") == 2 and "class=n" in html.split("<i ")[2]  # the second opposes
+    assert "a<sub>+0.50</sub>" in html and "&lt;b&gt;<sub>−0.25</sub>" in html  # signs in the text
+    assert html.endswith("&amp; c")
+
+
+def test_other_weights_than_were_measured_are_refused(six, tmp_path, call):
+    measured(six, tmp_path, (42,), True)
+    common.write_json(tmp_path / "models/kd_tinybert_42/stamp.json", {"weights": "v"})
+    status, _, err = call("06", "--artifacts", tmp_path)
+    assert status == 2 and "04_evaluate.py measured other models" in err and err.count("\n") == 1
+
+
+def test_a_missing_measure_stops_in_one_line(call, tmp_path):
+    status, _, err = call("06", "--artifacts", tmp_path)
+    assert status == 2 and "04_evaluate.py writes" in err and err.count("\n") == 1
