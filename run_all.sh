@@ -146,15 +146,16 @@ esac
 read -r first rest <<< "$seeds"
 for seed in $seeds; do
   train_args="--seed $seed $train $data_args"
-  stage 01_train.py --model bert --checkpoint $bert $with
+  stage 01_train.py --model bert --checkpoint $bert $train_args
   at_once "01_train.py --model distilbert --checkpoint $distilbert $train_args" \
           "02_distill.py --model kd_tinybert --checkpoint $tinybert $train_args"
   if [ $preset = paper ]; then
-    stage 01_train.py --model tinybert_ce --checkpoint $tinybert $with
+    stage 01_train.py --model tinybert_ce --checkpoint $tinybert $train_args
   fi
   explain $seed $models
-  if [ $seed = $first ]; then  # the explainers against themselves: SHAP's other reference, LIME's other seed
-    shared 03_explain.py --model bert --seed $seed --methods shap_mask lime_seed --of-each 6 $explain_args $data_args
+  if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed
+    shared 03_explain.py --model bert --seed $seed --methods shap_mask lime_seed --of-each 6 \
+           $explain_args $data_args
     if [ -z "$rest" ]; then
       stage 01_train.py --model bert --checkpoint $bert --seed $((seed + 1)) $train $data_args
       explain $((seed + 1)) bert
