@@ -567,7 +567,7 @@ def figure0(claims, names):
         ax.plot(paper, y, "kD", markerfacecolor="white", markersize=5)
         ax.plot(mean, y, mark, markerfacecolor=colour)
         quote = textwrap.shorten(f"{claim['claim']}. {claim['quote']}", 60, placeholder=" …")
-        ax.text(-2.75, y, f"{quote}\n{wrap(words_of(one, names), 68)}", va="center", size=6.5)
+        ax.text(-2.75, y, f"{quote}\n{wrap(words_of(one, names), 54)}", va="center", size=6.5)
         ax.text(1.05, y, f"{claim['verdict']}\n{text_of(one)}", va="center", size=6.5,
                 color="black" if colour == "white" else colour)
         if y == 0 or claims[y - 1]["section"] != claim["section"]:
