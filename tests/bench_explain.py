@@ -2,9 +2,9 @@
 
     python tests/bench_explain.py --artifacts artifacts-cpu --sentences 5 --rounds 3
 
-pipeline: transformers.pipeline(..., top_k=None), as people write it. loop: batches of 64 in the order
-given, padded. Both explain as the libraries do by default. Each sentence is explained in all ways in
-turn, so that a machine whose speed varies is unfair to none; the medians of the ratios are printed.
+pipeline: transformers.pipeline(..., top_k=None), as people write it. loop: batches of 64 in the
+order given, padded. Both explain as the libraries do by default. Each sentence is explained in all
+ways in turn, so that a machine whose speed varies is unfair to none. Ratios are medians.
 """
 import importlib
 import sys
@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--sentences", type=common.positive, default=5, help="how many to explain")
     parser.add_argument("--rounds", type=common.positive, default=3, help="how often each")
     parser.add_argument("--lime-samples", type=common.positive, default=5000, help="a sentence")
-    parser.add_argument("--max-evals", type=common.positive, default=500, help="of SHAP, a sentence")
+    parser.add_argument("--max-evals", type=common.positive, default=500, help="of SHAP")
     args = parser.parse_args()
     device, subset = common.pick_device(args.device), common.load_subset(args.artifacts)
     model, tokenizer = common.load_classifier(args.artifacts, "bert_42", device)
