@@ -696,17 +696,12 @@ def explained_models(artifacts):
                   key=lambda pair: (pair[1], order.index(pair[0])))
 
 
-def has_explanations(artifacts, model, seed, method):
-    """Whether 03 explained this model with this method, wholly or in part."""
-    return (Path(artifacts) / "explanations" / f"{model}_{seed}.{method}.stamp.json").is_file()
-
-
 def load_explanations(artifacts, model, seed, method, subset=None):
     """The rows of explanations/<model>_<seed>.<method>.jsonl, or [] where there are none. With a
     subset: in its order, and all of them. Stops unless they explain the weights in models/ now."""
-    if not has_explanations(artifacts, model, seed, method):
-        return []
     path = Path(artifacts) / "explanations" / f"{model}_{seed}.{method}.jsonl"
+    if not path.with_suffix(".stamp.json").is_file():
+        return []
     again = f"03_explain.py --model {model} --seed {seed} --methods {method}"
     inputs = read_json(path.with_suffix(".stamp.json"))["inputs"]
     rows = explained_rows(path)
