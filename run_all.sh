@@ -93,7 +93,7 @@ explain() {  # explain 42 bert distilbert: models of a seed; with LIME, the slow
   shift
   [ "$seed" != "$first" ] || lime=lime
   for model in "$@"; do
-    shared 03_explain.py --model $model --seed $seed --methods shap $lime $ig $explain_args $data_args
+    shared 03_explain.py --model $model --seed $seed --methods shap ig $lime $explain_args $data_args
   done
 }
 
@@ -106,7 +106,7 @@ report() {  # measure what is explained so far, and draw the tables, the figures
 
 # --- The presets
 
-train="" explain_args="" probes="" ig=ig models="bert distilbert kd_tinybert"
+train="" explain_args="" probes="" models="bert distilbert kd_tinybert"
 case $preset in
 paper)  # every number is the scripts' default, which is the paper's
   out=${ARTIFACTS:-artifacts}
@@ -126,7 +126,6 @@ cpu)
   # 2 epochs at 5e-5, the paper has at most 10 at 2e-5: this teacher's validation loss rises after two
   train="--epochs 2 --learning-rate 5e-5 --group-by-length"
   explain_args="--lime-samples 500"  # the paper has 5,000
-  ig=  # integrated gradients take half of SHAP's time again: ig=ig adds them
   probes="--adjectives 5"  # of each polarity, so 50 contrastive sentences; the default is 12, so 288
   ;;
 smoke)
@@ -146,7 +145,9 @@ esac
 read -r first rest <<< "$seeds"
 for seed in $seeds; do
   train_args="--seed $seed $train $data_args"
-  stage 01_train.py --model bert --checkpoint $bert $train_args
+  train_bert="01_train.py --model bert --checkpoint $bert $train $data_args --seed"
+  if [ -n "$rest" ]; then stage $train_bert $seed
+  else at_once "$train_bert $seed" "$train_bert $((seed + 1))"; fi
   at_once "01_train.py --model distilbert --checkpoint $distilbert $train_args" \
           "02_distill.py --model kd_tinybert --checkpoint $tinybert $train_args"
   if [ $preset = paper ]; then
@@ -156,10 +157,7 @@ for seed in $seeds; do
   if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed
     shared 03_explain.py --model bert --seed $seed --methods shap_mask lime_seed --of-each 6 \
            $explain_args $data_args
-    if [ -z "$rest" ]; then
-      stage 01_train.py --model bert --checkpoint $bert --seed $((seed + 1)) $train $data_args
-      explain $((seed + 1)) bert
-    fi
+    [ -n "$rest" ] || explain $((seed + 1)) bert
   fi
   report
 done
