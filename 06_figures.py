@@ -9,8 +9,6 @@ Files only, never a model: seconds, anywhere. Every mean, difference and interva
 function, interval(). The paper's numbers stand in PAPER, its claims, and the ranges in which they
 hold, in CLAIMS.
 """
-import ast
-import re
 import textwrap
 from functools import partial
 from html import escape
@@ -103,7 +101,8 @@ def difference(first, second, column, axes=("seed", "id")):
 # The measures, and what the models are called
 
 MADE_BY = {"04_evaluate": ("labels", "models", "predictions", "faithfulness", "short_tokens",
-                           "agreement", "direction", "explainers", "buckets"),
+                           "agreement", "direction", "explainers", "buckets",
+                           "completeness"),
            "05_probes": ("contrast", "example", "negation", "words", "cases")}
 METHODS = {"shap": "SHAP", "lime": "LIME", "ig": "IG", "shap_mask": "SHAP with [MASK]",
            "lime_seed": "LIME of another seed"}
@@ -112,8 +111,8 @@ METHODS = {"shap": "SHAP", "lime": "LIME", "ig": "IG", "shap_mask": "SHAP with [
 def load_measures(artifacts):
     """({name: DataFrame} of measures/, the stamp of 04). Booleans become 0.0 and 1.0.
 
-    Stops unless 04 and 05 measured the sentences and weights that are there. Seeds of which models
-    are missing are left out: a further BERT counts in "bert_retrained" alone.
+    Stops unless 04 and 05 measured the sentences and weights that are there. Seeds without all
+    three models are left out: a further BERT counts in "bert_retrained" alone.
     """
     folder, stamps = Path(artifacts) / "measures", {}
     for stage in MADE_BY:
@@ -127,8 +126,14 @@ def load_measures(artifacts):
     for stage, stamp in stamps.items():
         if any(stamp["inputs"][key] != now[key] for key in now):
             stop(f"{stage}.py measured other models or sentences than {artifacts} holds; run it")
-    trained = pd.Series([int(model.rpartition("_")[2]) for model in measured]).value_counts()
-    seeds, measures = trained[trained == trained.max()].index, {}
+    trained, measures = {}, {}  # {seed: families}
+    for model in measured:
+        family, _, seed = model.rpartition("_")
+        trained.setdefault(int(seed), set()).add(family)
+    seeds = [seed for seed, families in trained.items() if set(PAPER_MODELS) <= families]
+    if not seeds:
+        stop(f"the report needs {', '.join(PAPER_MODELS)} of one seed; there are "
+             f"{', '.join(measured)}")
     for name in (name for names in MADE_BY.values() for name in names):
         paths = [folder / f"{name}.jsonl"]  # and of what asks a model, a file for each
         paths += [folder / f"{name}.{model}.jsonl" for model in measured]
@@ -140,12 +145,9 @@ def load_measures(artifacts):
 
 
 def add_columns(measures):
-    """The measures of the seeds that have all three models, with what a quantity needs of other
-    rows: BERT's prediction, the ratio under "and", the bucket."""
-    trained = measures["models"].groupby("seed")["model"].agg(set)
-    seeds = [seed for seed, models in trained.items() if set(PAPER_MODELS) <= models]
-    m, key = {name: frame[frame["seed"].isin(seeds)] if "seed" in frame else frame
-              for name, frame in measures.items()}, ["seed", "id"]
+    """The measures with what a quantity needs of other rows: BERT's prediction, the ratio under
+    "and", the bucket."""
+    m, key = dict(measures), ["seed", "id"]
     bert = m["predictions"].query("model == @B")[[*key, "predicted"]]
     m["predictions"] = m["predictions"].merge(bert, "left", key, suffixes=("", "_bert"))
     under = ["seed", "model", "positive", "negative", "polarity"]
@@ -281,12 +283,18 @@ def quantity(measures, name, first, second=None, explainer="shap", baseline=Fals
     else:
         axes = ("seed",)
         frames = [rows.groupby("seed").apply(formula).reset_index(name="value") for rows in frames]
-    return (difference if second else estimate)(*frames, "value", axes)
+    e = (difference if second else estimate)(*frames, "value", axes)
+    if not second and "−" not in name:  # what cannot be negative, or above 1, ends there
+        values = frames[0]["value"].astype(float)
+        e["low"] = max(e["low"], 0) if values.min() >= 0 else e["low"]
+        e["high"] = min(e["high"], 1) if values.max() <= 1 else e["high"]
+    return e
 
 
 def printed(name, who):
     """The paper's number: None, a value, or (mean, SD)."""
-    who = tuple(who.values()) if isinstance(who, dict) else who
+    if isinstance(who, dict):  # of SHAP, where a table has a row an explainer
+        who = tuple(value for value in who.values() if value != "shap")
     return PAPER.get(name, {}).get(who[0] if len(who) == 1 else who)
 
 
@@ -312,7 +320,7 @@ CLAIMS = (
      "the three models are about equally accurate"),
     ("4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while KD-TinyBERT "
      "exhibits the smallest drop", [("ConfDrop@3", [(D, B), (B, K)], 0, INF)], "",
-     "removing the top three tokens reduces {distilbert}’s confidence most, {kd_tinybert}’s least"),
+     "removing the top three tokens costs {distilbert} most confidence, {kd_tinybert} least"),
     ("4.2", "BERT and DistilBERT both have substantial flip rates",
      [("FlipRate@3 − random", [(B,), (D,)], 0, INF)], "", ""),
     ("4.2", "KD-TinyBERT’s flip rate is effectively zero", [("FlipRate@3", [(K,)], -INF, 0.05)],
@@ -436,6 +444,10 @@ TABLES = {  # heading: (columns whose values make a row, quantities, how to read
         "5.2: shares of |φ| in the 150 sentences (A34, A35); of the right labels, those with no "
         "polarity word in the top 3 (A36)."),
     "Negation": (["model"], NEGATIONS, "RQ4 (A22): right predictions. The paper reports none."),
+    "Faithfulness by explainer": (["model", "explainer"], ["ConfDrop@3", "FlipRate@3"],
+        "Table 1 for the tokens that each explainer ranks first (LIME: words, first seed)."),
+    "Agreement by explainer": (["first", "second", "explainer"], ["Jaccard@10", "polarity cosine"],
+        "Tables 2 and 3 under each explainer (LIME: words, first seed)."),
     "Explainers": (["model", "first", "second"], ["Jaccard@3"],
         "3.7 (2): two explainers of one model, on words."),
     "Buckets": (["bucket"], ["n", "n in the test split", *BUCKETED],
@@ -501,10 +513,11 @@ def table5(measures, names):
     return markdown(lines)
 
 
+DEPENDS = "Does the answer depend on the explainer?"
 HEADLINES = (4, 8, 11, 12, 13)  # the claims about who drops least, who is close, who is dispersed
 
 
-def explainer_table(claims, names):
+def explainer_table(measures, claims, names):
     """The comparisons of the headline claims under each explainer, as Markdown."""
     lines = []
     for claim in claims:
@@ -514,7 +527,13 @@ def explainer_table(claims, names):
                 for explainer, one in zip(claim["by_explainer"], same):
                     line[METHODS[explainer]] = f"{text_of(one)} {one['verdict']}"
                 lines.append(line)
-    return markdown(lines)
+    gap = measures["completeness"].get("relative_gap", pd.Series(dtype=float)).astype(float)
+    note = "The verdict of a claim is SHAP’s, as in the paper."
+    if len(gap):
+        note += (f" IG, integrated gradients, never removes a token. Its attributions miss the "
+                 f"change of the probabilities by {gap.median():.2%} in the median sentence, by "
+                 f"{gap.quantile(0.95):.1%} or less in 95% of the sentences.")
+    return f"{note}\n\n{markdown(lines)}"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -567,7 +586,7 @@ def figure0(claims, names):
         ax.plot(paper, y, "kD", markerfacecolor="white", markersize=5)
         ax.plot(mean, y, mark, markerfacecolor=colour)
         quote = textwrap.shorten(f"{claim['claim']}. {claim['quote']}", 60, placeholder=" …")
-        ax.text(-2.75, y, f"{quote}\n{wrap(words_of(one, names), 54)}", va="center", size=6.5)
+        ax.text(-2.75, y, f"{quote}\n{wrap(words_of(one, names), 50)}", va="center", size=6.5)
         ax.text(1.05, y, f"{claim['verdict']}\n{text_of(one)}", va="center", size=6.5,
                 color="black" if colour == "white" else colour)
         if y == 0 or claims[y - 1]["section"] != claim["section"]:
@@ -594,7 +613,7 @@ def figure1(measures, artifacts, names):
         ax.text(i, n, f"{n:,}\n{n / total.sum():.1%}", ha="center", va="bottom", fontsize=8)
     ax.set_xticks(range(len(LABELS)), map(wrap, LABELS))
     ax.set_ylim(0, 1.2 * total.max())
-    ax.legend([f"{split} ({n:,})" for split, n in counts.sum().items()], frameon=False, ncols=3,
+    ax.legend([f"{split} ({n:,})" for split, n in counts.sum().items()], ncols=3,
               loc="upper center", bbox_to_anchor=(0.5, -0.17))
     return fig, f"Label distribution of the data set, n = {total.sum():,} sentences, all splits."
 
@@ -618,29 +637,31 @@ def figure2(measures, artifacts, names):
                  "sentences of at most 110 characters.")
 
 
-def places(docstring, word):
-    """The folders and files behind "Reads" or "Writes" in a script's docstring, a line each."""
-    text = re.search(rf"^{word} +(.*?)(?=^Writes|\n\n|\Z)", docstring, re.DOTALL | re.MULTILINE)[1]
-    found = re.findall(r"the text|a pretrained \w+|\b[a-z]+/|\b(?:subset|runs)\.jsonl|"
-                       r"\breport\.md|\bexplanations\.html", text)
-    return "\n".join(dict.fromkeys(found))
+PIPELINE = (  # reads, script, does, writes
+    ("the text\na pretrained encoder", "01_train.py", "fine-tunes on gold labels", "models/"),
+    ("the text\na pretrained student\nmodels/", "02_distill.py", "distils the teacher", "models/"),
+    ("models/\nthe text", "03_explain.py", "explains 150 sentences",
+     "subset.jsonl\nexplanations/"),
+    ("models/\nthe text\nexplanations/", "04_evaluate.py", "measures each sentence", "measures/"),
+    ("models/\nthe text\nexplanations/", "05_probes.py", "measures probe sentences",
+     "probes/\nmeasures/"),
+    ("measures/\nexplanations/\nprobes/", "06_figures.py", "averages and draws",
+     "tables/, figures/\nreport.md\nexplanations.html"))
 
 
 def figure3(measures, artifacts, names):
-    """3.8: the pipeline, as the docstrings of the scripts tell it."""
-    paths = sorted(Path(__file__).parent.glob("0[1-6]_*.py"))
-    fig, ax = plt.subplots(figsize=(5.4, 5.8))
-    ax.set(xlim=(0, 10), ylim=(len(paths) - 0.5, -0.5))
+    """3.8: the pipeline."""
+    fig, ax = plt.subplots(figsize=(5.4, 5))
+    ax.set(xlim=(0, 10), ylim=(len(PIPELINE) - 0.5, -0.5))
     ax.axis("off")
-    for y, path in enumerate(paths):
-        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-        does = f"{path.name}\n" + wrap(doc.partition("\n")[0].partition(". ")[0].rstrip("."), 28)
-        for x, text in ((1.5, places(doc, "Reads")), (5.1, does), (8.6, places(doc, "Writes"))):
-            ax.text(x, y, text, ha="center", va="center", fontsize=8, bbox={
-                "boxstyle": "round", "facecolor": "#CFE6F5" if text == does else "#F2F2F2"})
-        for start, end in ((2.75, 3.15), (7.05, 7.45)):
+    for y, (reads, script, does, writes) in enumerate(PIPELINE):
+        for x, text, colour in ((1.5, reads, "#F2F2F2"), (5.1, f"{script}\n{does}", "#CFE6F5"),
+                                (8.6, writes, "#F2F2F2")):
+            ax.text(x, y, text, ha="center", va="center",
+                    bbox={"boxstyle": "round", "facecolor": colour})
+        for start, end in ((2.75, 3.15), (7.05, 7.35)):
             ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "->"})
-    return fig, "The pipeline: what each script reads (left) and writes (right), by its docstring."
+    return fig, "The pipeline: what each script reads (left) and writes (right)."
 
 
 def bar(ax, i, e, paper, colour):
@@ -679,7 +700,7 @@ def bars(measures, artifacts, names, what, quantities, compared):
         ax.set_title(name)
     handles, labels = axes[0].get_legend_handles_labels()
     legend = dict(zip(labels, handles))
-    fig.legend(legend.values(), legend, loc="outside lower center", ncols=4, frameon=False)
+    fig.legend(legend.values(), legend, loc="outside lower center", ncols=4)
     return fig, (f"{what}, {size(measures, quantities[0], compared[0])}. Bars: means with 95% "
                  "intervals; diamonds: the paper, of its own models and text.")
 
@@ -735,11 +756,10 @@ def figure8(measures, artifacts, names):
     x, y = (f"component {i} ({share:.0%} of variance)"
             for i, share in enumerate(pca.explained_variance_ratio_, 1))
     left.set(title="Illustration: a 2D projection", xlabel=x, ylabel=y)
-    right.set(title=f"Measurement: the angle to {names[B]}",
-              xlabel="angle of polarity attributions (°)",
-              ylabel="% of sentences", xticks=range(0, 181, 45))
+    right.set(title="Measurement: the angle", ylabel="% of sentences", xticks=range(0, 181, 45),
+              xlabel=f"angle to {names[B]} (°), polarity attributions")
     for ax in (left, right):
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), frameon=False, fontsize=7.5)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=7.5)
     return fig, ("Left, an illustration (A18): unit SHAP vectors of the predicted class on two "
                  f"principal components, seed {seed}. Right, the measurement: the angle between "
                  "attributions of the polarity score, which needs no choice of a class, "
@@ -879,18 +899,6 @@ SAID = {HOLDS: "{}", FAILS: "it does not hold that {}", OPEN: "it is undecided w
 RULE = """A claim holds where its 95% interval lies inside the range that was stated before the run,
 does not hold where it lies outside, and is undecided otherwise; with several comparisons, all must
 hold. Seeds: of the comparison that decides. Below a verdict: explainers that give another."""
-CONTRADICTIONS = """\
-- 3.1 “leans slightly toward the neutral and negative classes”: in SST-5 the positive half has
-  4,963 sentences, the negative half 4,650, and 2,242 are neutral.
-- 3.2, 5.2: the student never sees gold labels; the equation of 3.5 gives them half the weight.
-- 3.5 “Early stopping with patience 2 was applied”, and “Distillation was performed for 10 epochs”.
-- Table 1: no flip in 150 sentences, beside a drop that varies by ± 0.110 over five classes.
-- 4.3 “KD-TinyBERT exhibits the lowest similarity”: DistilBERT–KD, 0.449, is below BERT–KD, 0.453.
-- 4.5 “the strongest and most stable preference”: BERT’s 0.641 ± 0.090, against 0.650 and ± 0.066.
-- 5.1 “smaller magnitude and reduced robustness”: DistilBERT’s drop is the largest, 0.149, and its
-  flip rate, 0.393, is below BERT’s, 0.447.
-- Abstract “Across all metrics, DistilBERT remains closest to BERT”: KD-TinyBERT is closer in
-  accuracy, F1, short-token ratio and post-but ratio."""
 
 
 def words_of(one, names):
@@ -923,13 +931,14 @@ def ledger(claims, names, own):
     return markdown(lines)
 
 
-def what_to_believe(claims, names):
+def what_to_believe(claims, names, own):
     """The headline claims in plain words, each turned by its verdict."""
+    called = names if own else {key: f"“{name}”" for key, name in names.items()}
     lines = []
     for claim in (claim for claim in claims if claim["plain"]):
-        one, said = claim["deciding"], SAID[claim["verdict"]].format(claim["plain"].format(**names))
-        lines.append(f"- {said[0].upper()}{said[1:]} ({words_of(one, names)}: {text_of(one)}): "
-                     f"claim {claim['claim']}.")
+        said = SAID[claim["verdict"]].format(claim["plain"].format(**called))
+        lines.append(f"- {said[0].upper()}{said[1:]}: {text_of(claim['deciding'])}, "
+                     f"[claim {claim['claim']}](#claims).")
     return "\n".join(lines)
 
 
@@ -997,17 +1006,17 @@ def main():
     claims, captions = judge_claims(measures), {}
     write_json(artifacts / "tables/claims.json", claims)
     own = all(names[model] == MODELS[model] for model in PAPER_MODELS)
-    sections = {"At a glance": "", "Summary of findings": what_to_believe(claims, names),
+    sections = {"At a glance": "", "Summary of findings": what_to_believe(claims, names, own),
                 "Claims": f"{RULE}\n\n{ledger(claims, names, own)}"}
     for heading, (_, _, note) in TABLES.items():
+        if heading == "Faithfulness by explainer":
+            sections[DEPENDS] = explainer_table(measures, claims, names)
         records, text = table(measures, names, heading)
         write_json(artifacts / f"tables/{heading.lower().replace(' ', '_')}.json", records)
         sections[heading] = f"{note.format(**names)}\n\n{text}"
         if heading == "Table 4":
             sections["Table 5"] = table5(measures, names)
-            sections["Does the answer depend on the explainer?"] = explainer_table(claims, names)
-    sections |= {"Inconsistencies in the paper": CONTRADICTIONS,
-                 "Cases": case_links(measures, artifacts), "The data and the pipeline": "",
+    sections |= {"Cases": case_links(measures, artifacts), "The data and the pipeline": "",
                  "The run": run_details(measures, artifacts, names, stamp)}
     (artifacts / "figures").mkdir(exist_ok=True)
     with plt.rc_context(LAYOUT):

@@ -87,6 +87,7 @@ def synthetic(seeds, standins):
         "short_tokens": (models | ids, "short_token_ratio short_share_of_words"),
         "agreement": (pairs | {"k": [10]}, "jaccard overlap chance_jaccard chance_overlap"),
         "direction": (pairs, "cosine cosine_top10 polarity_cosine same_prediction"),
+        "completeness": (models | ids, "relative_gap"),
         "explainers": (models | ids | {"first": ["shap"], "second": ["lime", "ig"], "k": [3]},
                        "jaccard chance_jaccard"),
         "buckets": ({"seed": seeds, "bucket": ["all_correct"], "explained": [True]} | ids, ""),
@@ -140,7 +141,8 @@ def test_report(six, tmp_path, seeds, standins):
     claims, captions = six.judge_claims(measures), dict.fromkeys(range(10), "")
     sections = {heading: six.table(measures, names, heading)[1] for heading in six.TABLES}
     sections |= {"Claims": six.ledger(claims, names, not standins),
-                 "Table 5": six.table5(measures, names)}
+                 "Table 5": six.table5(measures, names),
+                 six.DEPENDS: six.explainer_table(measures, claims, names)}
     text = six.report(six.opening(measures, claims, not standins), sections, claims, captions)
     assert text.count("## Table ") == 5 and text.count("\n") <= 250
     assert not [word for word in ("nan", "None", "{", "Not in this run") if word in text]
@@ -151,8 +153,17 @@ def test_report(six, tmp_path, seeds, standins):
         assert "| BERT |" not in text and "verdict, on stand-ins" in text
     else:
         assert names | common.MODELS == names
-    believed = six.what_to_believe(claims, names).split("\n")
-    assert len(believed) <= 8 and all(line.split()[-2] == "claim" for line in believed)
+    believed = six.what_to_believe(claims, names, not standins).split("\n")
+    assert len(believed) <= 8 and all(line.endswith("](#claims).") for line in believed)
+
+
+def test_a_share_ends_at_0_and_1_and_a_difference_does_not(six, tmp_path):
+    measures = six.add_columns(measured(six, tmp_path, (42, 43), False))
+    rows = measures["faithfulness"]
+    measures["faithfulness"] = rows.assign(flip=(rows["id"] != "s0") * 1.0, random_flip=0.0)
+    share = six.quantity(measures, "FlipRate@3", "bert")
+    assert share["high"] == 1 and 0 < share["low"] < share["mean"] == 0.875
+    assert six.quantity(measures, "FlipRate@3 − random", "bert")["high"] > 1
 
 
 def test_a_claim_turns_with_its_rows(six, tmp_path):
