@@ -144,15 +144,23 @@ def load_measures(artifacts):
     return measures, stamps["04_evaluate"]
 
 
-def add_columns(measures):
-    """The measures with what a quantity needs of other rows: BERT's prediction, the ratio under
-    "and", the bucket."""
+def prepare(measures):
+    """The rows that the report reads (k = 3 and 10, the "but" sentences), with what a quantity needs
+    of other rows: BERT's prediction, the ratio under "and", the bucket, negations as columns."""
     m, key = dict(measures), ["seed", "id"]
     bert = m["predictions"].query("model == @B")[[*key, "predicted"]]
     m["predictions"] = m["predictions"].merge(bert, "left", key, suffixes=("", "_bert"))
+    for name, k in (("faithfulness", 3), ("explainers", 3), ("agreement", 10)):
+        m[name] = m[name].query("k == @k")
     under = ["seed", "model", "positive", "negative", "polarity"]
     other = m["contrast"].query("connective == 'and'")[[*under, "polarity_post_but_ratio"]]
-    m["contrast"] = m["contrast"].merge(other, "left", under, suffixes=("", "_and"))
+    but = m["contrast"].query("connective == 'but'")
+    m["contrast"] = but.merge(other, "left", under, suffixes=("", "_and"))
+    for name in ("contrast", "words"):  # "right for the wrong reasons" is of the right labels (A36)
+        misses = [column for column in m[name] if "misses" in column]
+        m[name].loc[m[name]["right_label"] == 0, misses] = np.nan
+    m["negation"] = m["negation"].pivot(index=["seed", "model", "adjective"], columns="condition",
+                                        values="right").reset_index()
     for name in ("agreement", "direction") if len(m["buckets"]) else ():
         m[name] = m[name].merge(m["buckets"][[*key, "bucket"]], "left", key)
     return m
@@ -244,27 +252,23 @@ QUANTITIES = {
                                          "chance_misses"),
     "Jaccard@3": ("explainers", "jaccard", "chance", "chance_jaccard"),
     "n": ("agreement", len), "n in the test split": ("buckets", len)}
-FIXED = {"faithfulness": {"k": 3}, "agreement": {"k": 10}, "explainers": {"k": 3},
-         "contrast": {"connective": "but"}, "n": {"first": B, "second": D}}
-FIXED |= {name: {"right_label": 1} for name in QUANTITIES if name.startswith("right, ")}
-NEGATIONS, BUCKETED = ("not", "never", "n't", "hardly", "out of scope"), []
-for condition in NEGATIONS:
-    QUANTITIES[condition], FIXED[condition] = ("negation", "right"), {"condition": condition}
+NEGATIONS = ("not", "never", "n't", "hardly", "out of scope")
+QUANTITIES |= {condition: ("negation", condition) for condition in NEGATIONS}
+PAIR_OF, BUCKETED = {"n": {"first": B, "second": D}}, []  # in the table of buckets
 for first, second in PAIRS:
     for name in ("Jaccard@10", "polarity cosine"):
         BUCKETED.append(f"{name}, {{{first}}}/{{{second}}}")
         QUANTITIES[BUCKETED[-1]] = QUANTITIES[name][:2]
-        FIXED[BUCKETED[-1]] = {"first": first, "second": second}
+        PAIR_OF[BUCKETED[-1]] = {"first": first, "second": second}
 AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adjective")}
 
 
 def pick(measures, name, who, explainer="shap"):
-    """The rows of a quantity for a model, a pair or {column: value}, else as FIXED says."""
+    """The rows of a quantity for a model, a pair or {column: value}."""
     if not isinstance(who, dict):
         who = {"model": who} if isinstance(who, str) else dict(zip(("first", "second"), who))
-    measure = QUANTITIES[name][0]
-    frame = measures[measure]
-    wanted = {"explainer": explainer} | FIXED.get(measure, {}) | FIXED.get(name, {}) | who
+    frame = measures[QUANTITIES[name][0]]
+    wanted = {"explainer": explainer} | PAIR_OF.get(name, {}) | who
     for key in wanted.keys() & set(frame):
         frame = frame[frame[key] == wanted[key]]
     return frame
@@ -279,7 +283,8 @@ def quantity(measures, name, first, second=None, explainer="shap", baseline=Fals
         return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0, "seeds": {}}
     axes = AXES.get(measure, ("seed", "id"))
     if isinstance(formula, str):
-        frames = [frame.assign(value=frame.eval(formula, engine="python")) for frame in frames]
+        frames = [frame.assign(value=frame.eval(f"`{formula}`" if formula in frame else formula,
+                                                engine="python")) for frame in frames]
     else:
         axes = ("seed",)
         frames = [rows.groupby("seed").apply(formula).reset_index(name="value") for rows in frames]
@@ -969,8 +974,8 @@ def run_details(measures, artifacts, names, stamp):
              f"{Path(row.checkpoint).name}" for row in measures["models"].itertuples()]
     lines += [f"commit {stamp['commit']}, {stamp['device']}, {', '.join(runs['machine'].unique())}",
               ", ".join(f"{name} {version}" for name, version in stamp["versions"].items())]
-    lines += [f"{stage}: {seconds:.0f} s" for stage, seconds in
-              runs.groupby("stage")["seconds"].sum().items()]
+    seconds = runs.groupby("stage")["seconds"].sum()
+    lines += ["seconds: " + ", ".join(f"{stage} {total:.0f}" for stage, total in seconds.items())]
     return "\n".join(f"- {line}" for line in dict.fromkeys(lines))
 
 
@@ -1002,7 +1007,7 @@ def main():
     args = parse_args()
     artifacts = Path(args.artifacts)
     measures, stamp = load_measures(artifacts)
-    measures, names = add_columns(measures), names_of(measures)
+    measures, names = prepare(measures), names_of(measures)
     claims, captions = judge_claims(measures), {}
     write_json(artifacts / "tables/claims.json", claims)
     own = all(names[model] == MODELS[model] for model in PAPER_MODELS)

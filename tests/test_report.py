@@ -137,7 +137,7 @@ def measured(six, folder, *how):
 def test_report(six, tmp_path, seeds, standins):
     measures = measured(six, tmp_path, seeds, standins)
     assert set(measures["predictions"]["seed"]) == set(seeds)
-    measures, names = six.add_columns(measures), six.names_of(measures)
+    measures, names = six.prepare(measures), six.names_of(measures)
     claims, captions = six.judge_claims(measures), dict.fromkeys(range(10), "")
     sections = {heading: six.table(measures, names, heading)[1] for heading in six.TABLES}
     sections |= {"Claims": six.ledger(claims, names, not standins),
@@ -158,7 +158,7 @@ def test_report(six, tmp_path, seeds, standins):
 
 
 def test_a_share_ends_at_0_and_1_and_a_difference_does_not(six, tmp_path):
-    measures = six.add_columns(measured(six, tmp_path, (42, 43), False))
+    measures = six.prepare(measured(six, tmp_path, (42, 43), False))
     rows = measures["faithfulness"]
     measures["faithfulness"] = rows.assign(flip=(rows["id"] != "s0") * 1.0, random_flip=0.0)
     share = six.quantity(measures, "FlipRate@3", "bert")
@@ -167,7 +167,7 @@ def test_a_share_ends_at_0_and_1_and_a_difference_does_not(six, tmp_path):
 
 
 def test_a_claim_turns_with_its_rows(six, tmp_path):
-    measures = six.add_columns(measured(six, tmp_path, (42, 43), False))
+    measures = six.prepare(measured(six, tmp_path, (42, 43), False))
     demands = next(c[2] for c in six.CLAIMS if c[1].startswith("DistilBERT remains closer"))
     for shift, verdict in ((0.9, "holds"), (-0.9, "does not hold")):
         rows = measures["agreement"].copy()
