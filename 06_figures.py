@@ -145,13 +145,13 @@ def load_measures(artifacts):
 
 
 def prepare(measures):
-    """The rows that the report reads (k = 3 and 10, the "but" sentences), with what a quantity needs
+    """The rows that the report reads (k = 3 or 10, the "but" sentences), with what a quantity needs
     of other rows: BERT's prediction, the ratio under "and", the bucket, negations as columns."""
     m, key = dict(measures), ["seed", "id"]
     bert = m["predictions"].query("model == @B")[[*key, "predicted"]]
     m["predictions"] = m["predictions"].merge(bert, "left", key, suffixes=("", "_bert"))
     for name, k in (("faithfulness", 3), ("explainers", 3), ("agreement", 10)):
-        m[name] = m[name].query("k == @k")
+        m[name] = m[name][m[name]["k"] == k]
     under = ["seed", "model", "positive", "negative", "polarity"]
     other = m["contrast"].query("connective == 'and'")[[*under, "polarity_post_but_ratio"]]
     but = m["contrast"].query("connective == 'but'")
@@ -982,8 +982,8 @@ def run_details(measures, artifacts, names, stamp):
 def case_links(measures, artifacts):
     """3.7 (6), the cases that 05 picked by rule (A26), with links to the page."""
     text = {row["id"]: row["text"] for row in load_subset(artifacts)}
-    return "\n".join(f"- {case.rule.replace('_', ' ')}: “{text[case.id]}” "
-                     f"[{case.id}](explanations.html#{case.id})"
+    return "\n".join(f"- {CASES[case.rule].format(case.value)}: “{text[case.id]}” "
+                     f"[{case.id}](explanations.html#{case.rule})"
                      for case in measures["cases"].itertuples())
 
 
