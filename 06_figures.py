@@ -57,9 +57,11 @@ def interval(x):
 
     The variances of the means along the axes add up, with Satterthwaite's degrees of freedom. All
     values equal: the rule of three, 3 / n. An axis of length 1 is no draw; without a draw low and
-    high are NaN.
+    high are NaN, without a value the mean too.
     """
     x = np.asarray(x, dtype=float)
+    if not x.size:
+        return np.nan, np.nan, np.nan
     variances, freedom = [], []
     for axis in range(x.ndim):
         slices = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)

@@ -45,6 +45,8 @@ def test_estimate_and_difference(six):
     other = rows[rows["id"] == "a"].assign(x=0.5)[::-1]  # matched by seed and id, not by place
     e = six.difference(rows, other, "x")
     assert (e["mean"], e["n"], e["seeds"]) == (2.5, 2, {42: 0.5, 43: 4.5})
+    nothing_in_common = six.difference(rows, other.assign(id="c"), "x")
+    assert nothing_in_common["n"] == 0 and np.isnan(nothing_in_common["mean"])
 
 
 @pytest.mark.parametrize("low, high, verdict", [
