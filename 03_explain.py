@@ -28,7 +28,6 @@ LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
 IG_STEPS = 24  # points on the path; completeness_gap says how exact the sum over them is
 
 
-
 def balanced_subset(rows, per_class):
     """per_class sentences of every class (3.1), drawn as A2 says, in the order of the split."""
     rng = random.Random(SEED)

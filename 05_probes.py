@@ -100,12 +100,11 @@ def post_but_ratio(row, phi, connective="but"):
 def expectations(original, without_but, flipped, second):
     """3.7 (4)'s three expectations of a sentence (A25), from each variant's five probabilities.
     1: the predicted polarity is `second`, that of the second clause, 0 or 2.
-    2: it is, and with flipped clauses it is the other one's; beside it, that it merely changes.
+    2: it is, and with flipped clauses it is the other one's.
     3: p of the predicted class (of the five, as in A14) falls when "but" is deleted."""
     says, says_flipped = polarity_shares(original).argmax(), polarity_shares(flipped).argmax()
     return {"follows_second_clause": says == second,
             "swaps_with_clauses": says == second and says_flipped == 2 - second,
-            "polarity_changes_on_swap": says_flipped != says,
             "less_confident_without_but": without_but[original.argmax()] < original.max()}
 
 
@@ -144,14 +143,14 @@ def example_rows(sentence, ask):
 
 def negation_row(condition, adjective, polarity, ask):
     """A22. right: "not good" is predicted negative, "not bad" is not; out of scope, as without the
-    negation. probability_lost: of the adjective's own polarity, 0 or 2, by negating."""
+    negation. polarity: the adjective's own, 0 or 2."""
     texts = [frame.format(adjective) for frame in NEGATIONS[condition]]
     negated, affirmed = (polarity_shares(p) for p in ask(texts))
     right = (negated.argmax() == 0) == (polarity == 2)
     if condition == "out of scope":
         right = negated.argmax() == affirmed.argmax()
     return {"condition": condition, "id": f"{condition}-{adjective}", "adjective": adjective,
-            "right": right, "probability_lost": affirmed[polarity] - negated[polarity]}
+            "right": right}
 
 
 # --------------------------------------------------------------------------------------------------
