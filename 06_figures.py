@@ -534,12 +534,12 @@ def explainer_table(measures, claims, names):
                 for explainer, one in zip(claim["by_explainer"], same):
                     line[METHODS[explainer]] = f"{text_of(one)} {one['verdict']}"
                 lines.append(line)
-    gap = measures["completeness"].get("relative_gap", pd.Series(dtype=float)).astype(float)
-    note = "The verdict of a claim is SHAP’s, as in the paper."
-    if len(gap):
-        note += (f" IG, integrated gradients, never removes a token. Its attributions miss the "
-                 f"change of the probabilities by {gap.median():.2%} in the median sentence, by "
-                 f"{gap.quantile(0.95):.1%} or less in 95% of the sentences.")
+    note, gaps = "The verdict of a claim is SHAP’s, as in the paper.", measures["completeness"]
+    if len(gaps):
+        gaps = gaps.astype({"relative_gap": float}).groupby("model")["relative_gap"]
+        note += (" IG, integrated gradients, never removes a token. Its attributions miss the "
+                 f"change of the probabilities by {gaps.median().max():.2%} or less in a model’s "
+                 f"median sentence, by {gaps.quantile(0.95).max():.1%} or less in 95% of them.")
     return f"{note}\n\n{markdown(lines)}"
 
 
@@ -944,8 +944,11 @@ def what_to_believe(claims, names, own):
     lines = []
     for claim in (claim for claim in claims if claim["plain"]):
         said = SAID[claim["verdict"]].format(claim["plain"].format(**called))
-        lines.append(f"- {said[0].upper()}{said[1:]}: {text_of(claim['deciding'])}, "
-                     f"[claim {claim['claim']}](#claims).")
+        one, number = claim["deciding"], f"[claim {claim['claim']}](#claims)"
+        if one["n"]:
+            differs = " differs by" if len(one["compared"]) == 2 else ""
+            number = f"{one['quantity']}{differs} {text_of(one)}, {number}"
+        lines.append(f"- {said[0].upper()}{said[1:]}: {number}.")
     return "\n".join(lines)
 
 
@@ -959,14 +962,17 @@ def opening(measures, claims, own):
                 "intervals cover trainings as well as sentences.**")
     if not own:
         text += " The models are stand-ins: a verdict is on the paper’s pattern, not on its models."
-    counts = [f"{v}: {sum(claim['verdict'] == v for claim in claims)}" for v in SAID]
+    n = {v: sum(claim["verdict"] == v for claim in claims) for v in SAID}
+    text += (f"\n\nOf {len(claims)} claims of the paper {n[HOLDS]} hold, {n[FAILS]} do not, "
+             f"{n[OPEN]} are undecided and {n[UNTESTED]} not tested.")
     otherwise = []
     for seed in seeds:
         judged = [claim for claim in claims if seed in claim["by_seed"]]
         differ = sum(claim["by_seed"][seed] != claim["verdict"] for claim in judged)
         otherwise.append(f"{differ} of {len(judged)} from seed {seed}")
-    return (f"{text}\n\nOf {len(claims)} claims of the paper, {', '.join(counts)}. Judged "
-            f"otherwise from one seed alone, of those that it can judge: {', '.join(otherwise)}.")
+    if len(seeds) > 1:
+        text += f" From one seed alone, these are judged otherwise: {', '.join(otherwise)}."
+    return text
 
 
 def run_details(measures, artifacts, names, stamp):
