@@ -185,8 +185,8 @@ def names_of(measures):
 
 
 def short(names, who):
-    """The label of a model, or of a pair: BERT/DistilBERT."""
-    return names[who] if isinstance(who, str) else "/".join(names.get(part, part) for part in who)
+    """The label of a model, or of a pair: BERT / DistilBERT."""
+    return names[who] if isinstance(who, str) else " / ".join(names.get(part, part) for part in who)
 
 
 def gold_twin(measures):
@@ -259,7 +259,7 @@ QUANTITIES |= {condition: ("negation", condition) for condition in NEGATIONS}
 PAIR_OF, BUCKETED = {"n": {"first": B, "second": D}}, []  # in the table of buckets
 for first, second in PAIRS:
     for name in ("Jaccard@10", "polarity cosine"):
-        BUCKETED.append(f"{name}, {{{first}}}/{{{second}}}")
+        BUCKETED.append(f"{name}, {{{first}}} / {{{second}}}")
         QUANTITIES[BUCKETED[-1]] = QUANTITIES[name][:2]
         PAIR_OF[BUCKETED[-1]] = {"first": first, "second": second}
 AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adjective")}
@@ -428,37 +428,37 @@ def judge_claims(measures):
 
 TABLES = {  # heading: (columns whose values make a row, quantities, how to read it)
     "Accuracy and F1": (["model"], ["accuracy", "weighted F1", "same class as {bert}", "ECE"],
-        "4.1, test split. F1 and ECE (ten bins) are not averages; their intervals are "
+        "Section 4.1, test split. F1 and ECE (ten bins) are not averages; their intervals are "
         "over seeds alone."),
     "Table 1": (["model"], ["ConfDrop@3", "ConfDrop@3 − random", "ConfDrop@3, [MASK]", "FlipRate@3",
                             "FlipRate@3 − random", "FlipRate@3, [MASK]", "short-token ratio"],
-        "4.2, SHAP’s top 3 deleted, or replaced by [MASK]. Only what exceeds 3 random "
-        "tokens is due to the explanation."),
+        "Section 4.2, SHAP’s top 3 deleted, or replaced by [MASK]. Only what exceeds 3 "
+        "random tokens is due to the explanation."),
     "Table 2": (["first", "second"], ["Jaccard@10", "Jaccard over chance", "Overlap@10"],
-        "4.3, agreement of SHAP’s top 10. {bert}/another seed is the ceiling. Over chance: 0 for "
-        "random sets, 1 for equal ones."),
+        "Section 4.3, agreement of SHAP’s top 10. {bert} / another seed is the ceiling. Over "
+        "chance: 0 for random sets, 1 for equal ones."),
     "Table 3": (["first", "second"],
                 ["cosine", "polarity cosine", "cosine, top 10", "same prediction"],
-        "4.4, direction. The cosine is of each model’s own predicted class, so it is low where two "
-        "models predict differently; the polarity cosine explains Σ (c − 2) p_c in both."),
+        "Section 4.4, direction. The cosine is of each model’s own predicted class, so it is low "
+        "where two predict differently; the polarity cosine explains Σ (c − 2) p_c in both."),
     "Table 4": (["model"], ["post-but ratio", "ratio, “but” − “and”", "follows second clause",
                             "swaps with clauses", "less confident without “but”",
                             "right, adjective not in top 3"],
-        "4.5. “but” − “and” is of the polarity score’s attributions. Reason elsewhere: of the "
+        "Section 4.5. “but” − “and” is of the polarity score’s attributions. The last: of the "
         "right labels, those with no top-3 token on the second adjective."),
     "Words": (["model"],
               ["function words", "polarity words", "right, no polarity word in top 3"],
-        "5.2: shares of |φ| in the 150 sentences (A34, A35); of the right labels, those with no "
-        "polarity word in the top 3 (A36)."),
+        "Section 5.2: shares of |φ| in the 150 sentences (A34, A35); of the right labels, those "
+        "with no polarity word in the top 3 (A36)."),
     "Negation": (["model"], NEGATIONS, "RQ4 (A22): right predictions. The paper reports none."),
     "Faithfulness by explainer": (["model", "explainer"], ["ConfDrop@3", "FlipRate@3"],
         "Table 1 for the tokens that each explainer ranks first (LIME: words, first seed)."),
     "Agreement by explainer": (["first", "second", "explainer"], ["Jaccard@10", "polarity cosine"],
         "Tables 2 and 3 under each explainer (LIME: words, first seed)."),
     "Explainers": (["model", "first", "second"], ["Jaccard@3"],
-        "3.7 (2): two explainers of one model, on words."),
+        "Section 3.7 (2): two explainers of one model, on words."),
     "Buckets": (["bucket"], ["n", "n in the test split", *BUCKETED],
-        "3.7 (5). n: the sentences of a seed; few: below 10.")}
+        "Section 3.7 (5). n: the sentences of a seed; few: below 10.")}
 WITH_SD = ("ConfDrop@3", "cosine", "polarity cosine", "post-but ratio")
 
 
@@ -702,7 +702,7 @@ def bars(measures, artifacts, names, what, quantities, compared):
             value = share if name == "accuracy" else share * 2 * share / (1 + share)
             line(ax, -0.5, end, value, ":", "most frequent class")
         ax.axhline(0, color="black", linewidth=0.6)
-        labels = [wrap(short(names, who).replace("/", " / "), width) for who in compared]
+        labels = [wrap(short(names, who), width) for who in compared]
         ax.set_xticks(range(len(compared)), labels, fontsize=7.5)
         ax.set_title(name)
     handles, labels = axes[0].get_legend_handles_labels()
