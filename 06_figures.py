@@ -764,7 +764,7 @@ def figure8(measures, artifacts, names):
             for i, share in enumerate(pca.explained_variance_ratio_, 1))
     left.set(title="Illustration: a 2D projection", xlabel=x, ylabel=y)
     right.set(title="Measurement: the angle", ylabel="% of sentences", xticks=range(0, 181, 45),
-              xlabel=f"angle to {names[B]} (°), polarity attributions")
+              xlabel=f"angle to {names[B]} (degrees)")
     for ax in (left, right):
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=7.5)
     return fig, ("Left, an illustration (A18): unit SHAP vectors of the predicted class on two "
