@@ -534,7 +534,9 @@ def explainer_table(measures, claims, names):
                 for explainer, one in zip(claim["by_explainer"], same):
                     line[METHODS[explainer]] = f"{text_of(one)} {one['verdict']}"
                 lines.append(line)
-    note, gaps = "The verdict of a claim is SHAP’s, as in the paper.", measures["completeness"]
+    note = ("The verdict of a claim is SHAP’s, as in the paper. LIME explains the first seed "
+            "alone, so its intervals do not cover trainings.")
+    gaps = measures["completeness"]
     if len(gaps):
         gaps = gaps.astype({"relative_gap": float}).groupby("model")["relative_gap"]
         note += (" IG, integrated gradients, never removes a token. Its attributions miss the "
@@ -905,7 +907,8 @@ SAID = {HOLDS: "{}", FAILS: "it does not hold that {}", OPEN: "it is undecided w
         UNTESTED: "this run cannot test whether {}"}
 RULE = """A claim holds where its 95% interval lies inside the range that was stated before the run,
 does not hold where it lies outside, and is undecided otherwise; with several comparisons, all must
-hold. Seeds: of the comparison that decides. Below a verdict: explainers that give another."""
+hold. Seeds: of the comparison that decides. Below a verdict: explainers that give another
+(LIME explains the first seed alone)."""
 
 
 def words_of(one, names):
