@@ -320,7 +320,7 @@ CLAIMS = (
      "{kd_tinybert} is right for the wrong reason more often than {bert}"),
     ("3.7", "Lower agreement indicates greater reasoning drift",
      [("Jaccard@10", [(RETRAINED,)], 0.9, INF)],
-     "0.9: two trainings of one model differ by about half a token of ten", ""),
+     "else BERT drifts from itself by being trained again; 0.9 is about half a token of ten", ""),
     ("4.1", "achieve broadly similar performance on the SST-5 test set",
      [("accuracy", [(D, B), (K, B)], -0.05, 0.05)],
      "0.05: the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences",
@@ -334,7 +334,8 @@ CLAIMS = (
      "0.05 is one sentence in twenty; 0 of 150 has an interval up to 0.02",
      "{kd_tinybert} hardly ever changes its prediction when its top three tokens are removed"),
     ("4.2", "The short-token ratios are very similar across all three models",
-     [("short-token ratio", [(D, B), (K, B)], -0.05, 0.05)], "0.05 is half a word of ten", ""),
+     [("short-token ratio", [(D, B), (K, B)], -0.05, 0.05)],
+     "0.05 is half a word of ten; of LIME’s words, so of the first seed", ""),
     ("4.3", "DistilBERT remains closer to its teacher (BERT) than KD-TinyBERT",
      [("Jaccard@10", [(BD, BK)], 0, INF)], "", ""),
     ("4.3", "KD-TinyBERT exhibits the lowest similarity",
@@ -343,7 +344,8 @@ CLAIMS = (
      "{kd_tinybert} agrees less with {bert} than {bert} trained again does"),
     ("4.4", "DistilBERT aligns more strongly with BERT in directional reasoning than KD-TinyBERT "
      "does", [("cosine", [(BD, BK)], 0, INF)], "", ""),
-    ("4.4", "indicates a divergence in how compressed models weigh positive vs. negative cues",
+    ("4.4", "The drop from 0.72 (BERT–DistilBERT) to 0.59 (BERT–KD) is substantial and indicates a "
+     "divergence in how compressed models weigh positive vs. negative cues",
      [("polarity cosine", [(BD, BK)], 0, INF)], "",
      "{distilbert} weighs words more like {bert} than {kd_tinybert} does"),
     ("4.4", "The large variance for KD-TinyBERT (std ~ 0.43) further reflects instability",
@@ -354,8 +356,9 @@ CLAIMS = (
     ("4.5", "they generally recognize the contrastive structure",
      [("ratio, “but” − “and”", [(B,), (D,), (K,)], 0, INF)], "",
      "“but” moves more credit to the second clause than “and” does"),
-    ("4.5", "BERT demonstrates the strongest",
-     [("post-but ratio", [(B, D), (B, K)], 0, INF)], "", ""),
+    ("4.5", "BERT demonstrates the strongest and most stable preference for the post-but clause",
+     [("post-but ratio", [(B, D), (B, K)], 0, INF)],
+     "in the paper’s own Table 4 KD-TinyBERT’s is higher, 0.650 against 0.641", ""),
     ("4.5", "indicating greater reliance on token-level polarity in the distilled models",
      [("less confident without “but”", [(B, D), (B, K)], 0, INF)], "", ""),
     ("5.2", "KD-TinyBERT often assigns high importance to neutral function words",
@@ -391,10 +394,12 @@ def evaluate(measures, demands, explainer="shap"):
         for compared in comparisons:
             compared = [gold_twin(measures) if who == TWIN else who for who in compared]
             e = quantity(measures, name, *compared, explainer=explainer)
+            inside = np.nan_to_num(min(e["low"] - low, high - e["high"]))  # negative: outside
             paper = [np.ravel([printed(name, who)])[0] for who in compared]  # the means
             beside = QUANTITIES[name][2:] and len(compared) == 1
             found.append({
                 "quantity": name, "compared": compared, **e, "verdict": judge(e, low, high),
+                "inside": inside,
                 "above": None if low == -INF else low, "below": None if high == INF else high,
                 "paper": None if None in paper else paper[0] - sum(paper[1:]), "baseline":
                 quantity(measures, name, *compared, baseline=True)["mean"] if beside else None})
@@ -403,8 +408,8 @@ def evaluate(measures, demands, explainer="shap"):
 
 
 def judge_claims(measures):
-    """A record a claim: verdict, the comparison that decides, and the verdicts by explainer and by
-    each seed alone (where its sentences give an interval)."""
+    """A record a claim: verdict, the comparison that decides, which is the worst for the claim, and
+    the verdicts by explainer and by each seed alone (where its sentences give an interval)."""
     records, seeds = [], [int(seed) for seed in measures["models"]["seed"].unique()]
     alone = {seed: {name: frame[frame["seed"] == seed] if "seed" in frame else frame
                     for name, frame in measures.items()} for seed in seeds}
@@ -416,7 +421,8 @@ def judge_claims(measures):
         by_seed = {seed: evaluate(alone[seed], demands) for seed in seeds}
         records.append({
             "claim": i, "section": section, "quote": quote, "margin": margin, "plain": plain,
-            "verdict": verdict, "deciding": next(one for one in found if one["verdict"] == verdict),
+            "verdict": verdict, "deciding": min((one for one in found if one["verdict"] == verdict),
+                                               key=lambda one: one["inside"]),
             "by_explainer": verdicts,
             "by_seed": {seed: judged for seed, (judged, ones) in by_seed.items()
                         if all(np.isfinite(one["low"]) for one in ones)}})
@@ -435,8 +441,8 @@ TABLES = {  # heading: (columns whose values make a row, quantities, how to read
         "Section 4.2, SHAP’s top 3 deleted, or replaced by [MASK]. Only what exceeds 3 "
         "random tokens is due to the explanation."),
     "Table 2": (["first", "second"], ["Jaccard@10", "Jaccard over chance", "Overlap@10"],
-        "Section 4.3, agreement of SHAP’s top 10. {bert} / another seed is the ceiling. Over "
-        "chance: 0 for random sets, 1 for equal ones."),
+        "Section 4.3, agreement of SHAP’s top 10. {bert} / another seed: the same model, trained "
+        "again. Over chance: 0 for random sets, 1 for equal ones."),
     "Table 3": (["first", "second"],
                 ["cosine", "polarity cosine", "cosine, top 10", "same prediction"],
         "Section 4.4, direction. The cosine is of each model’s own predicted class, so it is low "
@@ -463,7 +469,7 @@ WITH_SD = ("ConfDrop@3", "cosine", "polarity cosine", "post-but ratio")
 
 
 def number(value):
-    return "–" if value is None or np.isnan(value) else f"{value:.3f}"
+    return "–" if value is None or np.isnan(value) else f"{value:z.3f}"
 
 
 def text_of(e, sd=False):
@@ -601,7 +607,7 @@ def figure0(claims, names):
         if y == 0 or claims[y - 1]["section"] != claim["section"]:
             ax.text(-3.2, y, claim["section"], va="center", size=7, weight="bold")
             ax.axhline(y - 0.5, color="#BBBBBB")
-    ax.axvline(0, color="black")
+    ax.axvline(0, color="black", zorder=1.5)  # above the shading, below the marks
     ax.set(xlim=(-3.2, 1.8), ylim=(len(claims) - 0.5, -0.6))
     ax.axis("off")
     return fig, ("The paper’s claims at a glance; each row has its own scale, the line is zero. "
@@ -811,8 +817,8 @@ FIGURES = (
 
 CASES = {"contrastive": "Contrastive: with “but” inside, the lowest polarity cosine, {:.3f}",
          "borderline": "Borderline: the smallest margin of BERT’s two likeliest classes, {:.3f}",
-         "kd_right_far_from_bert": "Right for other reasons: of the sentences that KD gets right, "
-                                   "the lowest polarity cosine, {:.3f}"}
+         "kd_right_far_from_bert": "Right for other reasons: of the sentences that the distilled "
+                                   "student gets right, the lowest polarity cosine, {:.3f}"}
 STYLE = """:root{color-scheme:light dark;font:16px/1.65 system-ui,sans-serif}
 body{max-width:76rem;margin:0 auto;padding:0 1rem}h1,h2{line-height:1.2}h3,h4{font-size:1.05rem}
 h3,h4,p{margin:.3rem 0;overflow-wrap:anywhere}nav a{margin-right:.6em}i,nav a{white-space:nowrap}
@@ -887,9 +893,10 @@ def page(measures, artifacts, names):
 <p>Cases: {to_cases}</p>
 <details><summary>All sentences, most drift first</summary>{" ".join(links)}</details></nav>
 <main><p>Drift is a low polarity cosine: how alike two models’ SHAP attributions of the polarity
-score are, at most 1; it needs no choice of a class. Blue tokens support the class that the
-model predicts, orange underlined tokens oppose it; the opacity is relative to the largest
-attribution. From half of that on, the value follows the token; the others show on hover. Below a
+score are, at most 1; it needs no choice of a class. The colours do: blue tokens support the class
+that the model predicts, orange underlined tokens oppose it, so where two models predict
+differently, one word may have two colours. The opacity is relative to the largest attribution.
+From half of that on, the value follows the token; the others show on hover. Below a
 prediction: the probabilities of {", ".join(LABELS)}. Models of seed {seed}.</p>
 <h2>Case studies</h2>{cases}
 <h2>All sentences, most drift first</h2>{"".join(sentences)}</main></body></html>
@@ -905,10 +912,13 @@ FIGURES_OF = {"At a glance": (0,), "Accuracy and F1": (4,), "Table 1": (5,), "Ta
               "Table 3": (7, 8), "Table 5": (9,), "The data and the pipeline": (1, 2, 3)}
 SAID = {HOLDS: "{}", FAILS: "it does not hold that {}", OPEN: "it is undecided whether {}",
         UNTESTED: "this run cannot test whether {}"}
-RULE = """A claim holds where its 95% interval lies inside the range that was stated before the run,
-does not hold where it lies outside, and is undecided otherwise; with several comparisons, all must
-hold. Seeds: of the comparison that decides. Below a verdict: explainers that give another
-(LIME explains the first seed alone)."""
+RULE = (
+    "A claim holds where its 95% interval lies inside the range that was stated before the run, "
+    "does not hold where it lies outside, and is undecided otherwise. With several comparisons "
+    "all must hold; the seeds’ values are of the one that is worst for the claim. Where all values "
+    "are equal, the interval is the rule of three, ± 3/n. The verdict is SHAP’s; another verdict "
+    "of IG, or of LIME, which explains the first seed alone, stands below it. Numbers such as A18 "
+    "are assumptions, which the README lists.")
 
 
 def words_of(one, names):
@@ -930,8 +940,7 @@ def ledger(claims, names, own):
             must = [f"{end} {one[end]:g}" for end in ("above", "below") if one[end] is not None]
             ours.append(f"{words_of(one, names)}: {text_of(one)}, must be {' and '.join(must)}")
         verdicts = [f"**{claim['verdict']}**"]
-        verdicts += [f"{METHODS[e]}: {verdict}" for e, (verdict, _) in claim["by_explainer"].items()
-                     if verdict not in (claim["verdict"], UNTESTED)]
+        verdicts += [f"{METHODS[e]}: {v}" for e, v in other_explainers(claim).items()]
         line = {"": claim["claim"], "§": claim["section"], "the paper says": f"“{claim['quote']}”",
                 "ours": "<br>".join(ours + ([claim["margin"]] if claim["margin"] else [])),
                 "seeds": "<br>".join(f"{seed}: {number(value)}" for seed, value in seeds)}
@@ -955,7 +964,13 @@ def what_to_believe(claims, names, own):
     return "\n".join(lines)
 
 
-def opening(measures, claims, own):
+def listed(claims):
+    """ "2 (4, 16)": how many claims, and which."""
+    numbers = ", ".join(str(claim["claim"]) for claim in claims)
+    return f"{len(claims)} ({numbers})" if claims else "0"
+
+
+def opening(measures, claims, names, own):
     """What the intervals cover, whose models these are, and the verdicts counted."""
     seeds = sorted(measures["models"]["seed"].unique())
     text = (f"**One training of each model (seed {seeds[0]}): the intervals cover sentences alone, "
@@ -964,18 +979,26 @@ def opening(measures, claims, own):
         text = (f"**{len(seeds)} trainings of each model (seeds {', '.join(map(str, seeds))}): the "
                 "intervals cover trainings as well as sentences.**")
     if not own:
-        text += " The models are stand-ins: a verdict is on the paper’s pattern, not on its models."
-    n = {v: sum(claim["verdict"] == v for claim in claims) for v in SAID}
+        places = ", ".join(f"“{names[model]}” for {MODELS[model]}" for model in PAPER_MODELS)
+        text += (f" The models are stand-ins ({places}): a verdict is on the paper’s pattern, not "
+                 "on its models.")
+    n = {v: listed([claim for claim in claims if claim["verdict"] == v]) for v in SAID}
     text += (f"\n\nOf {len(claims)} claims of the paper {n[HOLDS]} hold, {n[FAILS]} do not, "
              f"{n[OPEN]} are undecided and {n[UNTESTED]} not tested.")
-    otherwise = []
-    for seed in seeds:
+    for seed in seeds if len(seeds) > 1 else ():
         judged = [claim for claim in claims if seed in claim["by_seed"]]
-        differ = sum(claim["by_seed"][seed] != claim["verdict"] for claim in judged)
-        otherwise.append(f"{differ} of {len(judged)} from seed {seed}")
-    if len(seeds) > 1:
-        text += f" From one seed alone, these are judged otherwise: {', '.join(otherwise)}."
-    return text
+        differ = [claim for claim in judged if claim["by_seed"][seed] != claim["verdict"]]
+        text += f" Seed {seed} alone judges {len(judged)} claims, {listed(differ)} otherwise."
+    differ = [claim for claim in claims if other_explainers(claim)]
+    section = DEPENDS.lower().replace(" ", "-").strip("?")
+    return (f"{text} [Another explainer](#{section}) than SHAP judges {listed(differ)} otherwise. "
+            "[explanations.html](explanations.html) shows the sentences, most drift first.")
+
+
+def other_explainers(claim):
+    """The explainers with another verdict than SHAP's, where they have one."""
+    return {explainer: verdict for explainer, (verdict, _) in claim["by_explainer"].items()
+            if verdict not in (claim["verdict"], UNTESTED)}
 
 
 def run_details(measures, artifacts, names, stamp):
@@ -1023,7 +1046,8 @@ def main():
     write_json(artifacts / "tables/claims.json", claims)
     own = all(names[model] == MODELS[model] for model in PAPER_MODELS)
     sections = {"At a glance": "", "Summary of findings": what_to_believe(claims, names, own),
-                "Claims": f"{RULE}\n\n{ledger(claims, names, own)}"}
+                "Claims": f"{RULE}\n\n{ledger(claims, names, own)}",
+                "The data and the pipeline": ""}
     for heading, (_, _, note) in TABLES.items():
         if heading == "Faithfulness by explainer":
             sections[DEPENDS] = explainer_table(measures, claims, names)
@@ -1032,7 +1056,7 @@ def main():
         sections[heading] = f"{note.format(**names)}\n\n{text}"
         if heading == "Table 4":
             sections["Table 5"] = table5(measures, names)
-    sections |= {"Cases": case_links(measures, artifacts), "The data and the pipeline": "",
+    sections |= {"Cases": case_links(measures, artifacts),
                  "The run": run_details(measures, artifacts, names, stamp)}
     (artifacts / "figures").mkdir(exist_ok=True)
     with plt.rc_context(LAYOUT):
@@ -1040,7 +1064,7 @@ def main():
             fig, captions[i] = draw(measures, artifacts, names) if i else draw(claims, names)
             fig.savefig(artifacts / f"figures/figure{i}.png")
             plt.close(fig)
-    text = report(opening(measures, claims, own), sections, claims, captions)
+    text = report(opening(measures, claims, names, own), sections, claims, captions)
     write_text(artifacts / "report.md", text)
     write_text(artifacts / "explanations.html", page(measures, artifacts, names))
     for claim in claims:

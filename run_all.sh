@@ -144,14 +144,13 @@ esac
 
 read -r first rest <<< "$seeds"
 for seed in $seeds; do
-  train_args="--seed $seed $train $data_args"
-  train_bert="01_train.py --model bert --checkpoint $bert $train $data_args --seed"
-  if [ -n "$rest" ]; then stage $train_bert $seed
-  else at_once "$train_bert $seed" "$train_bert $((seed + 1))"; fi
-  at_once "01_train.py --model distilbert --checkpoint $distilbert $train_args" \
-          "02_distill.py --model kd_tinybert --checkpoint $tinybert $train_args"
+  how="$train $data_args"
+  stage 01_train.py --model bert --checkpoint $bert --seed $seed $how
+  [ -n "$rest" ] || stage 01_train.py --model bert --checkpoint $bert --seed $((seed + 1)) $how
+  at_once "01_train.py --model distilbert --checkpoint $distilbert --seed $seed $how" \
+          "02_distill.py --model kd_tinybert --checkpoint $tinybert --seed $seed $how"
   if [ $preset = paper ]; then
-    stage 01_train.py --model tinybert_ce --checkpoint $tinybert $train_args
+    stage 01_train.py --model tinybert_ce --checkpoint $tinybert --seed $seed $how
   fi
   explain $seed $models
   if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed

@@ -145,7 +145,8 @@ def test_report(six, tmp_path, seeds, standins):
     sections |= {"Claims": six.ledger(claims, names, not standins),
                  "Table 5": six.table5(measures, names),
                  six.DEPENDS: six.explainer_table(measures, claims, names)}
-    text = six.report(six.opening(measures, claims, not standins), sections, claims, captions)
+    first = six.opening(measures, claims, names, not standins)
+    text = six.report(first, sections, claims, captions)
     assert text.count("## Table ") == 5 and text.count("\n") <= 250
     assert not [word for word in ("nan", "None", "{", "Not in this run") if word in text]
     untested = [claim["claim"] for claim in claims if claim["verdict"] == "not tested"]
