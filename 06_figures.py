@@ -527,7 +527,7 @@ def table5(measures, names):
 
 
 DEPENDS = "Does the answer depend on the explainer?"
-HEADLINES = (4, 8, 11, 12, 13)  # the claims about who drops least, who is close, who is dispersed
+HEADLINES = (4, 8, 10, 11, 12, 13)  # who drops least, who is close, who is dispersed
 
 
 def explainer_table(measures, claims, names):
@@ -889,7 +889,8 @@ def page(measures, artifacts, names):
     return f"""<!doctype html><html lang=en><head><meta charset=utf-8><style>{STYLE}</style>
 <meta name=viewport content="width=device-width,initial-scale=1"><title>Explanations</title></head>
 <body><header><h1>Token attributions by model</h1></header><nav aria-label=Sentences>
-<p>Most drift from {escape(names[B])} to {escape(names[K])}: {" ".join(links[:10])}</p>
+<p>Most drift from {escape(names[B])} to {escape(names[K])}, with its polarity cosine:
+{" ".join(links[:10])}</p>
 <p>Cases: {to_cases}</p>
 <details><summary>All sentences, most drift first</summary>{" ".join(links)}</details></nav>
 <main><p>Drift is a low polarity cosine: how alike two models’ SHAP attributions of the polarity
