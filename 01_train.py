@@ -15,7 +15,8 @@ from common import (SEED, add_training_flags, already_made, cli, digest, family,
 
 
 def cross_entropy(logits, labels, split, rows):
-    """Mean cross-entropy with the gold labels. logits (b, 5), labels (b,). 02 needs the rest."""
+    """Mean cross-entropy with the gold labels. logits (b, 5), labels (b,). split and rows are not
+    used here; 02 finds the teacher's logits by them."""
     return F.cross_entropy(logits, labels)
 
 

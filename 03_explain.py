@@ -13,6 +13,7 @@ interruption, it goes on with the next sentence. The subset and all sampling hav
 --seed is the model's.
 """
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ import torch
 
 from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, digest, encode, explain_missing,
                     explain_shap, family, load_classifier, load_splits, load_subset, make_stamp,
-                    mean_embedding, pad, pick_device, positive, predict_proba, run, sentence_seed,
-                    stop, token_spans, weights_digest, write_jsonl)
+                    mean_embedding, pad, pick_device, pick_precision, positive, predict_proba,
+                    predicted_attributions, run, sentence_seed, stop, token_spans, top_k,
+                    weights_digest, write_jsonl)
 
 METHODS = ("shap", "lime", "ig", "shap_mask", "lime_seed")
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
@@ -105,15 +107,13 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
 
 
 def show(method, row):
-    """One explained sentence to look at: the five largest attributions."""
-    units = row.get("words", row.get("tokens"))
-    scores = np.array(row["attributions"])
-    if scores.ndim == 2:
-        scores = scores[:, row["predicted"]]
-    largest = np.argsort(-np.abs(scores), kind="stable")[:5]
+    """Print an explained sentence with the five units of largest attribution."""
+    units, phi = row.get("words"), row["attributions"]  # of LIME
+    if method not in ("lime", "lime_seed"):
+        units, phi = row["tokens"], predicted_attributions(row)
+    largest = [f"{units[i]} {phi[i]:+.3f}" for i in top_k(phi, 5)]
     print(f"{method}: {row['text']}\n    gold {LABELS[row['label']]}, predicted "
-          f"{LABELS[row['predicted']]} ({max(row['probabilities']):.3f}): "
-          + ", ".join(f"{units[i]} {scores[i]:+.3f}" for i in largest), flush=True)
+          f"{LABELS[row['predicted']]}: {', '.join(largest)}", flush=True)
 
 
 def parse_args(argv=None):
@@ -157,29 +157,21 @@ def main():
     probabilities = predict_proba(model, tokenizer, [row["text"] for row in rows])
     rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
             for row, p in zip(rows, probabilities)]
-    precision = args.lime_precision
-    if precision == "auto":
-        precision = "fp16" if device.type == "cuda" else "fp32"
+    precision = pick_precision(args.lime_precision, device)
     reference = mean_embedding(model, tokenizer, splits["train"])
 
-    def shap(row):
-        return explain_shap(model, tokenizer, row["text"], reference, args.max_evals)
+    def explain(method, row):
+        text = row["text"]
+        if method == "shap":
+            return explain_shap(model, tokenizer, text, reference, args.max_evals)
+        if method == "shap_mask":
+            return explain_shap(model, tokenizer, text, None, args.max_evals)
+        if method == "ig":
+            return explain_ig(model, tokenizer, text, reference)
+        # A13: LIME explains the predicted class; the library's default is class 1 everywhere
+        return explain_lime(model, tokenizer, text, row["predicted"], args.lime_samples,
+                            SEED if method == "lime" else SEED + 1, precision)
 
-    def shap_mask(row):
-        return explain_shap(model, tokenizer, row["text"], None, args.max_evals)
-
-    def lime(row):  # A13: the predicted class; LIME's own default is class 1 for every sentence
-        return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
-                            SEED, precision)
-
-    def lime_seed(row):
-        return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
-                            SEED + 1, precision)
-
-    def ig(row):
-        return explain_ig(model, tokenizer, row["text"], reference)
-
-    explain = {"shap": shap, "lime": lime, "ig": ig, "shap_mask": shap_mask, "lime_seed": lime_seed}
     lime_settings = {"lime_samples": args.lime_samples, "lime_precision": precision}
     settings = {"shap": {"max_evals": args.max_evals, "reference": "mean embedding"},
                 "shap_mask": {"max_evals": args.max_evals, "reference": "[MASK]"},
@@ -188,7 +180,8 @@ def main():
     for method in args.methods:
         path = Path(args.artifacts) / "explanations" / f"{name}.{method}.jsonl"
         stamp = make_stamp(settings[method], inputs, device)
-        done = explain_missing(path, rows, explain[method], stamp, args, f"{name}, {method}")
+        done = explain_missing(path, rows, partial(explain, method), stamp, args,
+                               f"{name}, {method}")
         if done:
             show(method, done[0])
     return args

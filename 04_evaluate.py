@@ -28,7 +28,7 @@ from common import (KS, LABELS, PAIRS, PAPER_MODELS, cli, cosine, digest, explai
                     predicted_attributions, read_json, read_jsonl, remove, run, sentence_seed, stop,
                     token_ids, token_spans, top_k, weights_digest, write_json, write_jsonl)
 
-METHODS = ("shap", "lime", "ig")  # of all sentences
+EXPLAINERS = ("shap", "lime", "ig")  # of all sentences
 VARIANTS = ("shap_mask", "lime_seed")  # of some sentences, for BERT of the first seed
 EXPLAINER_PAIRS = (("shap", "lime"), ("shap", "ig"), ("lime", "ig"),
                    ("shap", "shap_mask"), ("lime", "lime_seed"))
@@ -108,8 +108,8 @@ def changed_inputs(tokenizer, row, k):
 
 
 def faithfulness(model, tokenizer, methods):
-    """A row for each explainer, sentence and k. methods: {explainer: rows}. One call asks the model
-    everything, because many of the changed sentences are equal."""
+    """A row for each explainer, sentence and k. methods: {explainer: rows}. The changed sentences
+    are scored in one call, because many of them are equal."""
     cases = []
     for method, rows in methods.items():
         cases += [(method, row, k) for row, k in product(rows, KS)]
@@ -117,7 +117,7 @@ def faithfulness(model, tokenizer, methods):
     p = predict_proba(model, tokenizer, list(inputs)).reshape(len(cases), -1, len(LABELS))
     result = []
     for (method, row, k), p_changed in zip(cases, p):
-        drops, flips = drop_and_flip(row, p_changed)
+        drops, flips = drop_and_flip(row, p_changed)  # in the order of changed_inputs
         result.append({"explainer": method, "k": k, "id": row["id"],
                        "confidence_drop": drops[0], "flip": flips[0],
                        "masked_drop": drops[1], "masked_flip": flips[1],
@@ -128,6 +128,12 @@ def faithfulness(model, tokenizer, methods):
 def short_token_ratio(words, characters=3):
     """Share of the words that have at most 3 characters (A15); NaN without a word."""
     return np.mean([len(word) <= characters for word in words]) if words else math.nan
+
+
+def short_tokens(row):
+    """Table 1: of the words that LIME chose in a sentence, beside all its words."""
+    return {"id": row["id"], "short_token_ratio": short_token_ratio(row["words"]),
+            "short_share_of_words": short_token_ratio(list(scores(row).index))}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -156,7 +162,7 @@ def agreement(a, b, k):
     """Of the top k units of two explanations (series) of one sentence, beside chance."""
     first, second = set(top_units(a, k)), set(top_units(b, k))
     chance_jaccard, chance_overlap = chance_agreement(len(a), k)
-    return {"k": k, "tokens": len(a), "jaccard": jaccard(first, second),
+    return {"k": k, "n_tokens": len(a), "jaccard": jaccard(first, second),
             "overlap": overlap(first, second, k), "chance_jaccard": chance_jaccard,
             "chance_overlap": chance_overlap}
 
@@ -172,31 +178,36 @@ def direction(first, second):
             "same_prediction": first["predicted"] == second["predicted"]}
 
 
-def relative_gap(row):
+def explainer_agreement(methods):
+    """3.7 (2), pair 4: two explainers of one model, on words, where both explain a sentence."""
+    result = []
+    for first, second in EXPLAINER_PAIRS:
+        others = {row["id"]: row for row in methods[second]}
+        for row in [row for row in methods[first] if row["id"] in others]:
+            a, b = word_scores(row), word_scores(others[row["id"]])
+            keys = {"first": first, "second": second, "id": row["id"]}
+            result += [keys | agreement(a, b, k) for k in KS]
+    return result
+
+
+def completeness(row):
     """Of integrated gradients: the largest completeness gap / the largest |p(x) - p(reference)|."""
     change = np.abs(np.array(row["probabilities"]) - row["base_values"]).max()
-    return max(row["completeness_gap"]) / change if change else math.nan
+    gap = max(row["completeness_gap"]) / change if change else math.nan
+    return {"id": row["id"], "relative_gap": gap}
 
 
 # --------------------------------------------------------------------------------------------------
 # Comparisons. explained: {(model, seed): {explainer: rows}}
 
-def with_retrained(explained):
-    """Adds BERT of the next seed as "bert_retrained" of each seed: how much two BERTs agree. The
-    last seed is paired with the first one, but for two seeds, which are one pair."""
-    seeds = [seed for model, seed in explained if model == "bert"]
-    pairs = list(zip(seeds, seeds[1:]))
-    if len(seeds) > 2:
-        pairs.append((seeds[-1], seeds[0]))
-    return explained | {("bert_retrained", seed): explained["bert", other] for seed, other in pairs}
-
-
-def model_pairs(explained):
-    """[(seed, first, second)]: the paper's pairs (3.7 (2)), and BERT with each further model."""
-    further = dict.fromkeys(model for model, _ in explained if model not in PAPER_MODELS)
-    pairs, seeds = [*PAIRS, *product(["bert"], further)], dict.fromkeys(s for _, s in explained)
-    return [(seed, *pair) for seed, pair in product(seeds, pairs)
-            if all((model, seed) in explained for model in pair)]
+def load_explained(artifacts, subset):
+    """{(model, seed): {explainer: rows}} of all models that are explained."""
+    explained = {}
+    for model, seed in explained_models(artifacts):
+        rows = {m: load_explanations(artifacts, model, seed, m, subset) for m in EXPLAINERS}
+        rows |= {m: load_explanations(artifacts, model, seed, m) for m in VARIANTS}
+        explained[model, seed] = rows
+    return explained
 
 
 def check_alike(artifacts, explained):
@@ -214,9 +225,58 @@ def check_alike(artifacts, explained):
     return settings
 
 
-def ask_model(artifacts, model, seed, splits, methods, device):
-    """Write what asks a model, unless it is there for the same weights, text and explanations.
-    Returns the rows of predictions, for the whole test split, and of faithfulness."""
+def with_retrained(explained):
+    """Adds BERT of the next seed as "bert_retrained" of each seed: how much two BERTs agree. After
+    the last seed comes the first again, unless there are only two: these are one pair."""
+    seeds = [seed for model, seed in explained if model == "bert"]
+    pairs = list(zip(seeds, seeds[1:]))
+    if len(seeds) > 2:
+        pairs.append((seeds[-1], seeds[0]))
+    return explained | {("bert_retrained", seed): explained["bert", other] for seed, other in pairs}
+
+
+def model_pairs(explained):
+    """[(seed, first, second)]: the paper's pairs (3.7 (2)), and BERT with each further model."""
+    further = dict.fromkeys(model for model, _ in explained if model not in PAPER_MODELS)
+    pairs, seeds = [*PAIRS, *product(["bert"], further)], dict.fromkeys(s for _, s in explained)
+    return [(seed, *pair) for seed, pair in product(seeds, pairs)
+            if all((model, seed) in explained for model in pair)]
+
+
+def compare_models(explained):
+    """Tables 2 and 3: the rows of agreement and of direction, for each pair and explainer."""
+    agreements, directions = [], []
+    for seed, first, second in model_pairs(explained):
+        for method in EXPLAINERS:
+            for a, b in zip(explained[first, seed][method], explained[second, seed][method]):
+                keys = {"seed": seed, "first": first, "second": second, "explainer": method,
+                        "id": a["id"]}
+                directions.append(keys | direction(a, b))
+                agreements += [keys | agreement(scores(a), scores(b), k) for k in KS]
+    return agreements, directions
+
+
+def label_counts(splits):
+    """Figure 1: sentences of each label in each split."""
+    rows = []
+    for split, sentences in splits.items():
+        counts = np.bincount([row["label"] for row in sentences], minlength=len(LABELS))
+        rows += [{"split": split, "label": label, "sentences": n} for label, n in enumerate(counts)]
+    return rows
+
+
+def buckets(test):
+    """3.7 (5): which of the three models are right. test: the frame of all predictions."""
+    right = test.pivot(index=["seed", "id"], columns="model", values="right")
+    right = right.reindex(columns=PAPER_MODELS).dropna()  # no seed without all three
+    return [{"seed": seed, "id": sentence, "bucket": BUCKETS[tuple(outcome)]}
+            for (seed, sentence), *outcome in right.itertuples()]
+
+
+def measure_model(artifacts, model, seed, splits, methods, device):
+    """Write the measures that need the model's predictions, unless they are there for the same
+    weights, text and explanations. Returns two of them: the rows of predictions, for the whole test
+    split, and of faithfulness."""
     name, folder, keys = f"{model}_{seed}", artifacts / "measures", {"seed": seed, "model": model}
     inputs = {"weights": weights_digest(artifacts, name, splits), "text": digest(splits)}
     inputs |= {method: digest(rows) for method, rows in methods.items()}
@@ -248,61 +308,35 @@ def parse_args(argv=None):
 def main():
     args = parse_args()
     device, artifacts = pick_device(args.device), Path(args.artifacts)
-    splits, subset, explained = load_splits(args.data), load_subset(artifacts), {}
-    for name in explained_models(artifacts):
-        explained[name] = {m: load_explanations(artifacts, *name, m, subset) for m in METHODS}
-        explained[name] |= {m: load_explanations(artifacts, *name, m) for m in VARIANTS}
+    splits, subset = load_splits(args.data), load_subset(artifacts)
+    explained = load_explained(artifacts, subset)
     settings = check_alike(artifacts, explained)
-    measures = {name: [] for name in ("labels", "short_tokens", "explainers", "agreement",
-                                      "direction", "buckets", "completeness")}
-    for split, rows in [*splits.items(), ("subset", subset)]:  # Figure 1
-        counts = np.bincount([row["label"] for row in rows], minlength=len(LABELS))
-        for label, n in enumerate(counts):
-            measures["labels"].append({"split": split, "label": label, "sentences": n})
 
-    predictions, overview = {}, []
+    measures = {"labels": label_counts(splits)}  # Figure 1
+    measures |= {"short_tokens": [], "completeness": [], "explainers": []}
+    predictions, removals, weights = [], [], {}
     for (model, seed), methods in explained.items():  # Figure 4, Table 1
-        keys = {"seed": seed, "model": model}
-        predictions[model, seed], rows = ask_model(artifacts, model, seed, splits, methods, device)
-        right = [row["predicted"] == row["label"] for row in predictions[model, seed]]
-        of_shap = pd.DataFrame(rows).query("explainer == 'shap' and k == 3")
-        means = of_shap[["confidence_drop", "random_drop", "flip", "random_flip"]].mean()
-        overview.append(keys | {"accuracy": np.mean(right)} | means.to_dict())
-        for row in methods["lime"]:
-            measures["short_tokens"].append(keys | {
-                "id": row["id"], "short_token_ratio": short_token_ratio(row["words"]),
-                "short_share_of_words": short_token_ratio(list(scores(row).index))})
-        measures["completeness"] += [
-            keys | {"id": row["id"], "relative_gap": relative_gap(row)} for row in methods["ig"]]
-        for first, second in EXPLAINER_PAIRS:  # 3.7 (2), pair 4
-            for a, b in product(methods[first], methods[second]):
-                if a["id"] == b["id"]:
-                    ids = keys | {"first": first, "second": second, "id": a["id"]}
-                    x, y = word_scores(a), word_scores(b)
-                    measures["explainers"] += [ids | agreement(x, y, k) for k in KS]
-
-    explained = with_retrained(explained)
-    for seed, first, second in model_pairs(explained):  # Tables 2 and 3
-        keys = {"seed": seed, "first": first, "second": second}
-        for method in METHODS:
-            for a, b in zip(explained[first, seed][method], explained[second, seed][method]):
-                ids, x, y = keys | {"explainer": method, "id": a["id"]}, scores(a), scores(b)
-                measures["direction"].append(ids | direction(a, b))
-                measures["agreement"] += [ids | agreement(x, y, k) for k in KS]
-
-    in_subset = {row["id"] for row in subset}
-    for seed in dict.fromkeys(seed for _, seed in predictions):  # 3.7 (5)
-        if all((model, seed) in predictions for model in PAPER_MODELS):
-            for rows in zip(*[predictions[model, seed] for model in PAPER_MODELS]):
-                bucket = BUCKETS[tuple(row["predicted"] == row["label"] for row in rows)]
-                measures["buckets"].append({"seed": seed, "id": rows[0]["id"], "bucket": bucket,
-                                            "explained": rows[0]["id"] in in_subset})
+        measured = measure_model(artifacts, model, seed, splits, methods, device)
+        predictions, removals = predictions + measured[0], removals + measured[1]
+        who = {"seed": seed, "model": model}
+        measures["short_tokens"] += [who | short_tokens(row) for row in methods["lime"]]
+        measures["completeness"] += [who | completeness(row) for row in methods["ig"]]
+        measures["explainers"] += [who | row for row in explainer_agreement(methods)]
+        weights[f"{model}_{seed}"] = weights_digest(artifacts, f"{model}_{seed}")
+    test = pd.DataFrame(predictions)
+    test["right"] = test["label"] == test["predicted"]
+    measures["buckets"] = buckets(test)
+    measures["agreement"], measures["direction"] = compare_models(with_retrained(explained))
     for name, rows in measures.items():
-        write_jsonl(artifacts / "measures" / f"{name}.jsonl", rows)
-    weights = {f"{m}_{s}": weights_digest(artifacts, f"{m}_{s}") for m, s in predictions}
+        write_jsonl(artifacts / f"measures/{name}.jsonl", rows)
     inputs = {"subset": digest(subset), "text": digest(splits), "weights": weights}
     write_json(artifacts / "measures/04_evaluate.stamp.json", make_stamp(settings, inputs, device))
-    print(pd.DataFrame(overview).to_string(index=False, float_format="{:.3f}".format))
+
+    top3 = pd.DataFrame(removals).query("explainer == 'shap' and k == 3")
+    columns = ["confidence_drop", "random_drop", "flip", "random_flip"]
+    means = top3.groupby(["seed", "model"], sort=False)[columns].mean()
+    means.insert(0, "accuracy", test.groupby(["seed", "model"])["right"].mean())
+    print(means.to_string(float_format="{:.3f}".format))
     return args
 
 

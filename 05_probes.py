@@ -7,9 +7,9 @@ Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained; 
 
     python 05_probes.py --data SetFit/sst5 --artifacts artifacts
 
-SHAP of 576 sentences a model takes most of the time: some minutes on a T4, about ten with a small
-model on two CPU cores (estimates). After an interruption the same command goes on. With --shard
-0/2 and 1/2 two processes explain half each; without --shard it then measures.
+SHAP of 576 sentences a model takes most of the time: some minutes on a T4 or, with a small model,
+on two CPU cores. After an interruption the same command goes on. With --shard 0/2 and 1/2 two
+processes explain half each; without --shard it then measures.
 """
 import re
 from functools import partial
@@ -32,7 +32,7 @@ POSITIVE = """excellent joyful brilliant wonderful delightful superb charming gr
 NEGATIVE = """dull weak terrible awful boring bad disappointing poor tedious horrible ugly
     stupid""".split()
 FRAME = "The movie was {} but the ending was {}."
-VARIANTS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
+CONDITIONS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
 POLARITIES = ("Neg", "Neutral", "Pos")  # Table 5; an adjective's or clause's polarity is 0 or 2
 AFFIRMED = "The movie was {}."
 NEGATIONS = {  # A22: the negated sentence, and the one without the negation
@@ -40,7 +40,7 @@ NEGATIONS = {  # A22: the negated sentence, and the one without the negation
     "n't": ("The movie wasn't {}.", AFFIRMED), "hardly": ("The movie was hardly {}.", AFFIRMED),
     "out of scope": ("The movie was {} and I did not see it alone.",
                      "The movie was {} and I saw it alone.")}
-# A34: articles, prepositions, conjunctions, auxiliaries (also of "it's": s), pronouns; no negations
+# A27: articles, prepositions, conjunctions, auxiliaries (also of "it's": s), pronouns; no negations
 FUNCTION_WORDS = set("""
     a an the about across after against among around as at before behind between by during for from
     in inside into of off on onto out over since than through to toward under until up upon via with
@@ -108,20 +108,21 @@ def expectations(original, without_but, flipped, second):
             "less_confident_without_but": without_but[original.argmax()] < original.max()}
 
 
-def contrast_row(sentence, explained, ask):
+def contrast_row(sentence, shap_row, ask):
     """Table 4, of one sentence; with "and" the ratios alone, which show what "but" changes.
-    explained: its SHAP row; ask(texts) -> five probabilities each."""
-    credits = {"post_but_ratio": predicted_attributions(explained),
-               "equal_credit_ratio": np.ones(len(explained["tokens"])),
-               "polarity_post_but_ratio": polarity_attributions(explained)}
+    shap_row: its explanation; ask(texts) -> five probabilities each."""
+    def ratio(phi):
+        return post_but_ratio(shap_row, phi, sentence["connective"])
+
     row = {key: sentence[key] for key in ("connective", "id", "positive", "negative", "polarity")}
-    for name, phi in credits.items():
-        row[name] = post_but_ratio(explained, phi, sentence["connective"])
+    row |= {"post_but_ratio": ratio(predicted_attributions(shap_row)),
+            "equal_credit_ratio": ratio(np.ones(len(shap_row["tokens"]))),
+            "polarity_post_but_ratio": ratio(polarity_attributions(shap_row))}
     if sentence["connective"] == "but":
-        p = ask([sentence[variant] for variant in VARIANTS.values()])
+        p = ask([sentence[variant] for variant in CONDITIONS.values()])
         row |= expectations(*p, sentence["polarity"])
-        adjective = credit_of(explained, {sentence["second"]})
-        row |= {"right_label": row["follows_second_clause"],  # A36
+        adjective = credit_of(shap_row, {sentence["second"]})
+        row |= {"right_label": row["follows_second_clause"],  # A29
                 "misses_second_adjective": adjective["misses"],
                 "chance_misses": adjective["chance"]}
     return row
@@ -130,7 +131,7 @@ def contrast_row(sentence, explained, ask):
 def example_rows(sentence, ask):
     """Table 5, of one sentence: the predicted polarity of each variant, and its probability."""
     rows = []
-    for condition, variant in VARIANTS.items():
+    for condition, variant in CONDITIONS.items():
         p = ask([sentence[variant]])[0]
         shares = polarity_shares(p)
         rows.append({"condition": condition, "text": sentence[variant], "probabilities": p,
@@ -145,10 +146,11 @@ def negation_row(condition, adjective, polarity, ask):
     """A22. right: "not good" is predicted negative, "not bad" is not; out of scope, as without the
     negation. polarity: the adjective's own, 0 or 2."""
     texts = [frame.format(adjective) for frame in NEGATIONS[condition]]
-    negated, affirmed = (polarity_shares(p) for p in ask(texts))
-    right = (negated.argmax() == 0) == (polarity == 2)
+    negated, affirmed = (polarity_shares(p).argmax() for p in ask(texts))
     if condition == "out of scope":
-        right = negated.argmax() == affirmed.argmax()
+        right = negated == affirmed
+    else:
+        right = negated == 0 if polarity == 2 else negated != 0
     return {"condition": condition, "id": f"{condition}-{adjective}", "adjective": adjective,
             "right": right}
 
@@ -157,7 +159,7 @@ def negation_row(condition, adjective, polarity, ask):
 # 5.2, 5.3: which words get the credit, and is a right label right for the right reason?
 
 def polarity_words(train):
-    """A35, "sentiment-bearing tokens": {word: mean label of its sentences less the mean of all}, if
+    """A28, "sentiment-bearing tokens": {word: mean label of its sentences less the mean of all}, if
     half a class or more, of words in 20 training sentences or more. No function words."""
     rows = pd.DataFrame(train)
     rows["word"] = rows["text"].str.lower().str.findall(WORD)
@@ -167,14 +169,15 @@ def polarity_words(train):
 
 
 def credit_of(row, words, k=3):
-    """What the tokens of these words get in |phi| of the predicted class. share: of all |phi|;
-    tokens: of all tokens, which is what attributions at random give. misses: none of the k largest
-    is on them (A36); chance: of that at random. Both are None in a sentence without these words."""
+    """What the tokens of these words get in |phi| of the predicted class. share: their part of all
+    |phi|; token_share: their part of all tokens, which is what random attributions give on average.
+    misses: none of the k largest is on them (A29); chance: the probability that k random tokens
+    miss them all. Both are None in a sentence without these words."""
     size = np.abs(predicted_attributions(row))
     member, top = np.array([word in words for word in token_words(row)]), top_k(size, k)
     n, m = len(member), int(member.sum())
     return {"share": size[member].sum() / size.sum() if size.sum() > 1e-12 else np.nan,
-            "tokens": m / n, "misses": not member[top].any() if m else None,
+            "token_share": m / n, "misses": not member[top].any() if m else None,
             "chance": comb(n - m, len(top)) / comb(n, len(top)) if m else None}
 
 
@@ -182,8 +185,9 @@ def words_row(row, lexicon):
     """One of the 150 explained sentences: its function words, its sentiment-bearing words."""
     function, polarity = credit_of(row, FUNCTION_WORDS), credit_of(row, lexicon)
     return {"id": row["id"], "function_share": function["share"],
-            "function_tokens": function["tokens"], "polarity_share": polarity["share"],
-            "polarity_tokens": polarity["tokens"], "right_label": row["predicted"] == row["label"],
+            "function_token_share": function["token_share"], "polarity_share": polarity["share"],
+            "polarity_token_share": polarity["token_share"],
+            "right_label": row["predicted"] == row["label"],
             "misses_polarity_words": polarity["misses"], "chance_misses": polarity["chance"]}
 
 
@@ -242,16 +246,16 @@ def main():
         shap[name] = load_explanations(artifacts, family, seed, "shap", subset)
         model, tokenizer = load_classifier(artifacts, name, device)
         ask = partial(predict_proba, model, tokenizer)
-        explained = explain_sentences(name, model, tokenizer, to_explain, splits, args)
+        shap_rows = explain_sentences(name, model, tokenizer, to_explain, splits, args)
         if args.shard != (0, 1):
             continue
-        measures["contrast"] += [who | contrast_row(s, explained[s["text"]], ask) for s in contrast]
+        measures["contrast"] += [who | contrast_row(s, shap_rows[s["text"]], ask) for s in contrast]
         measures["example"] += [who | row for row in example_rows(example, ask)]
         measures["negation"] += [who | negation_row(condition, word, polarities[word], ask)
                                  for condition, word in product(NEGATIONS, polarities)]
         measures["words"] += [who | words_row(row, lexicon) for row in shap[name]]
     if args.shard != (0, 1):
-        print("This share is explained; when all are, the command without --shard measures.")
+        print("This part is explained; when all are, the command without --shard measures.")
         return args
 
     first = models[0][1]

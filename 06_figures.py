@@ -10,10 +10,12 @@ function, interval(). The paper's numbers stand in PAPER, its claims, and the ra
 hold, in CLAIMS.
 """
 import textwrap
+from collections.abc import Callable
 from functools import partial
 from html import escape
 from itertools import product, zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 
@@ -29,7 +31,7 @@ from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, ex
                     load_explanations, load_subset, predicted_attributions, read_json, read_jsonl,
                     run, stop, weights_digest, write_json, write_text)
 
-B, D, K = PAPER_MODELS
+B, D, K = PAPER_MODELS  # BERT, DistilBERT, KD-TinyBERT
 BD, BK, DK = PAIRS
 RETRAINED = (B, "bert_retrained")  # the ceiling: BERT against BERT of another training seed
 TWIN = (B, "gold_twin")  # BERT against what differs from KD-TinyBERT in its objective alone
@@ -55,9 +57,10 @@ def interval(x):
     """(mean, low, high) of the 95% interval. Each axis of x is a random draw: (seeds, sentences),
     (seeds,) or (seeds, positive words, negative words). NaN is left out.
 
-    The variances of the means along the axes add up, with Satterthwaite's degrees of freedom. All
-    values equal: the rule of three, 3 / n. An axis of length 1 is no draw; without a draw low and
-    high are NaN, without a value the mean too.
+    v, the variance of the mean, is the sum over axes of var(means along the axis) / their number;
+    the interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. Where all values are
+    equal, t sqrt(v) is replaced by 3 / n, the rule of three, n the length of the longest axis. An
+    axis of length 1 is no draw: where all are, low and high are NaN. Of no values all three are.
     """
     x = np.asarray(x, dtype=float)
     if not x.size:
@@ -79,8 +82,9 @@ def interval(x):
 
 
 def estimate(frame, column, axes=("seed", "id")):
-    """{"mean", "sd", "low", "high", "n", "seeds": {42: mean}} of a column of tidy rows. What is no
-    axis, such as both orders of two adjectives, is averaged first. sd: in a seed, the paper's ±."""
+    """{"mean", "sd", "low", "high", "n", "seeds": {42: mean}} of a column of tidy rows. Rows that
+    are alike in all axes, such as both orders of two adjectives, are averaged first. sd: that of
+    the rows of a seed, as the paper's ±, a mean over seeds."""
     frame = frame.astype({column: float}).dropna(subset=[column])
     cells = frame.groupby(list(axes), as_index=False)[column].mean()
     x = np.full([cells[axis].nunique() for axis in axes], np.nan)
@@ -106,7 +110,7 @@ MADE_BY = {"04_evaluate": ("labels", "models", "predictions", "faithfulness", "s
                            "agreement", "direction", "explainers", "buckets",
                            "completeness"),
            "05_probes": ("contrast", "example", "negation", "words", "cases")}
-METHODS = {"shap": "SHAP", "lime": "LIME", "ig": "IG", "shap_mask": "SHAP with [MASK]",
+EXPLAINER_NAMES = {"shap": "SHAP", "lime": "LIME", "ig": "IG", "shap_mask": "SHAP with [MASK]",
            "lime_seed": "LIME of another seed"}
 
 
@@ -147,8 +151,8 @@ def load_measures(artifacts):
 
 
 def prepare(measures):
-    """The rows that the report reads (k = 3 or 10, the "but" sentences), with what a quantity needs
-    of other rows: BERT's prediction, the ratio under "and", the bucket, negations as columns."""
+    """The rows that the report reads, k = 3 or 10 and "but" sentences, and columns of other rows
+    beside them: BERT's prediction, the ratio of the sentence with "and", the bucket."""
     m, key = dict(measures), ["seed", "id"]
     bert = m["predictions"].query("model == @B")[[*key, "predicted"]]
     m["predictions"] = m["predictions"].merge(bert, "left", key, suffixes=("", "_bert"))
@@ -158,11 +162,9 @@ def prepare(measures):
     other = m["contrast"].query("connective == 'and'")[[*under, "polarity_post_but_ratio"]]
     but = m["contrast"].query("connective == 'but'")
     m["contrast"] = but.merge(other, "left", under, suffixes=("", "_and"))
-    for name in ("contrast", "words"):  # "right for the wrong reasons" is of the right labels (A36)
+    for name in ("contrast", "words"):  # "right for the wrong reasons" is of the right labels (A29)
         misses = [column for column in m[name] if "misses" in column]
         m[name].loc[m[name]["right_label"] == 0, misses] = np.nan
-    m["negation"] = m["negation"].pivot(index=["seed", "model", "adjective"], columns="condition",
-                                        values="right").reset_index()
     for name in ("agreement", "direction") if len(m["buckets"]) else ():
         m[name] = m[name].merge(m["buckets"][[*key, "bucket"]], "left", key)
     return m
@@ -171,15 +173,18 @@ def prepare(measures):
 def names_of(measures):
     """{family or explainer: label}: the paper's name for a model of the size that 3.2 gives, else
     the stand-in's."""
-    names = METHODS | {RETRAINED[1]: "another seed", TWIN[1]: "the same start, gold labels"}
-    for row in measures["models"].drop_duplicates("model").itertuples():
+    names = EXPLAINER_NAMES | {RETRAINED[1]: "another seed", TWIN[1]: "the same start, gold labels"}
+    models = measures["models"].drop_duplicates("model").set_index("model", drop=False)
+    for row in models.itertuples():
         layers, low, high = (12, 109e6, 110e6) if row.model == B else (6, 66e6, 68e6)
         name = MODELS.get(row.model, row.model)
         if row.layers != layers or not low <= row.parameters <= high:
             name = f"{name} ({Path(row.checkpoint).name})"
             if row.keep_layers:
+                half = 2 * row.layers == models["layers"].get(B)
+                depth = "half depth" if half else f"{row.layers} layers"
                 taught = "distilled" if isinstance(row.teacher, str) else "gold labels"
-                name = f"half depth, {taught}"
+                name = f"{depth}, {taught}"
         names[row.model] = name
     return names
 
@@ -217,9 +222,17 @@ def over_chance(rows):
     return (rows["jaccard"].mean() - chance) / (1 - chance)
 
 
-# title: (measure, formula, baseline's title, its formula). A formula in words gives a value a row;
-# a function gives one number for the rows of a seed, and then the seeds are the only draw.
-QUANTITIES = {
+class Quantity(NamedTuple):
+    """What is averaged. Of a row: value is an expression for pandas.eval. Of a seed: value is a
+    function of its rows, and the seeds are the only random draw."""
+    measure: str  # the file in measures/
+    value: str | Callable
+    baseline: str = ""  # its title
+    baseline_value: str = ""
+    where: dict = {}  # {column: value} of the rows that count
+
+
+QUANTITIES = {  # title: the fields of a Quantity. {bert} stands for the model's label
     "accuracy": ("predictions", "predicted == label"),
     "weighted F1": ("predictions", weighted_f1), "ECE": ("predictions", calibration_error),
     "same class as {bert}": ("predictions", "predicted == predicted_bert"),
@@ -248,20 +261,22 @@ QUANTITIES = {
                                       "chance_misses"),
     "right, adjective not in top 3 − chance": ("contrast",
                                                "misses_second_adjective - chance_misses"),
-    "function words": ("words", "function_share", "of tokens", "function_tokens"),
-    "polarity words": ("words", "polarity_share", "of tokens", "polarity_tokens"),
+    "function words": ("words", "function_share", "of tokens", "function_token_share"),
+    "polarity words": ("words", "polarity_share", "of tokens", "polarity_token_share"),
     "right, no polarity word in top 3": ("words", "misses_polarity_words", "chance",
                                          "chance_misses"),
     "Jaccard@3": ("explainers", "jaccard", "chance", "chance_jaccard"),
-    "n": ("agreement", len), "n in the test split": ("buckets", len)}
+    "n in the test split": ("buckets", len)}
+QUANTITIES = {title: Quantity(*fields) for title, fields in QUANTITIES.items()}
 NEGATIONS = ("not", "never", "n't", "hardly", "out of scope")
-QUANTITIES |= {condition: ("negation", condition) for condition in NEGATIONS}
-PAIR_OF, BUCKETED = {"n": {"first": B, "second": D}}, []  # in the table of buckets
-for first, second in PAIRS:
-    for name in ("Jaccard@10", "polarity cosine"):
-        BUCKETED.append(f"{name}, {{{first}}} / {{{second}}}")
-        QUANTITIES[BUCKETED[-1]] = QUANTITIES[name][:2]
-        PAIR_OF[BUCKETED[-1]] = {"first": first, "second": second}
+for condition in NEGATIONS:
+    QUANTITIES[condition] = Quantity("negation", "right", where={"condition": condition})
+BUCKETED = ["n"]  # the columns of the table of buckets that are of explained sentences
+QUANTITIES["n"] = Quantity("agreement", len, where={"first": B, "second": D})
+for (first, second), name in product(PAIRS, ("Jaccard@10", "polarity cosine")):
+    BUCKETED.append(f"{name}, {{{first}}} / {{{second}}}")
+    QUANTITIES[BUCKETED[-1]] = Quantity(QUANTITIES[name].measure, QUANTITIES[name].value,
+                                        where={"first": first, "second": second})
 AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adjective")}
 
 
@@ -269,8 +284,8 @@ def pick(measures, name, who, explainer="shap"):
     """The rows of a quantity for a model, a pair or {column: value}."""
     if not isinstance(who, dict):
         who = {"model": who} if isinstance(who, str) else dict(zip(("first", "second"), who))
-    frame = measures[QUANTITIES[name][0]]
-    wanted = {"explainer": explainer} | PAIR_OF.get(name, {}) | who
+    frame = measures[QUANTITIES[name].measure]
+    wanted = {"explainer": explainer} | QUANTITIES[name].where | who
     for key in wanted.keys() & set(frame):
         frame = frame[frame[key] == wanted[key]]
     return frame
@@ -278,23 +293,22 @@ def pick(measures, name, who, explainer="shap"):
 
 def quantity(measures, name, first, second=None, explainer="shap", baseline=False):
     """estimate() of a quantity, or of the difference of two models or pairs; n = 0 without rows."""
-    measure, formula, *beside = QUANTITIES[name]
-    formula = beside[1] if baseline else formula
+    value = QUANTITIES[name].baseline_value if baseline else QUANTITIES[name].value
     frames = [pick(measures, name, who, explainer) for who in (first, second) if who is not None]
     if any(frame.empty for frame in frames):
         return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0, "seeds": {}}
-    axes = AXES.get(measure, ("seed", "id"))
-    if isinstance(formula, str):
-        frames = [frame.assign(value=frame.eval(f"`{formula}`" if formula in frame else formula,
-                                                engine="python")) for frame in frames]
+    axes = AXES.get(QUANTITIES[name].measure, ("seed", "id"))
+    if isinstance(value, str):
+        frames = [frame.assign(value=frame.eval(value, engine="python")) for frame in frames]
     else:
         axes = ("seed",)
-        frames = [rows.groupby("seed").apply(formula).reset_index(name="value") for rows in frames]
-    e = (difference if second else estimate)(*frames, "value", axes)
-    if not second and "−" not in name:  # what cannot be negative, or above 1, ends there
-        values = frames[0]["value"].astype(float)
-        e["low"] = max(e["low"], 0) if values.min() >= 0 else e["low"]
-        e["high"] = min(e["high"], 1) if values.max() <= 1 else e["high"]
+        frames = [rows.groupby("seed").apply(value).reset_index(name="value") for rows in frames]
+    if second:
+        return difference(*frames, "value", axes)
+    e, values = estimate(*frames, "value", axes), frames[0]["value"].astype(float)
+    # Where no value is below 0, or above 1, the interval ends there.
+    e["low"] = max(e["low"], 0) if values.min() >= 0 else e["low"]
+    e["high"] = min(e["high"], 1) if values.max() <= 1 else e["high"]
     return e
 
 
@@ -307,73 +321,87 @@ def printed(name, who):
 
 # --------------------------------------------------------------------------------------------------
 # The claims, and where our quantity must lie for each to hold: written before the run
-#
-# (section, quote, [(quantity, comparisons, low, high)], reason of a margin, in plain words);
-# a comparison is (one,), a value, or (first, second), their difference
 
 INF = float("inf")
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
+
+
+class Claim(NamedTuple):
+    section: str
+    quote: str
+    # (quantity, compared, low, high): the quantity must lie between low and high for all that is
+    # compared, which is (one,), its value, or (first, second), their difference
+    comparisons: list
+    plain: str = ""  # for the summary of findings, in our words
+    reason: str = ""  # of the range
+    headline: bool = False  # judged by every explainer in a table of its own
+
+
 CLAIMS = (
-    ("Abstract", "frequently arrives at the correct label but does so for the wrong reasons",
-     [("right, adjective not in top 3", [(K, B)], 0, INF),
-      ("right, no polarity word in top 3", [(K, B)], 0, INF)], "",
-     "{kd_tinybert} is right for the wrong reason more often than {bert}"),
-    ("3.7", "Lower agreement indicates greater reasoning drift",
-     [("Jaccard@10", [(RETRAINED,)], 0.9, INF)],
-     "else BERT drifts from itself by being trained again; 0.9 is about half a token of ten", ""),
-    ("4.1", "achieve broadly similar performance on the SST-5 test set",
-     [("accuracy", [(D, B), (K, B)], -0.05, 0.05)],
-     "0.05: the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences",
-     "the three models are about equally accurate"),
-    ("4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while KD-TinyBERT "
-     "exhibits the smallest drop", [("ConfDrop@3", [(D, B), (B, K)], 0, INF)], "",
-     "removing the top three tokens costs {distilbert} most confidence, {kd_tinybert} least"),
-    ("4.2", "BERT and DistilBERT both have substantial flip rates",
-     [("FlipRate@3 − random", [(B,), (D,)], 0, INF)], "", ""),
-    ("4.2", "KD-TinyBERT’s flip rate is effectively zero", [("FlipRate@3", [(K,)], -INF, 0.05)],
-     "0.05 is one sentence in twenty; 0 of 150 has an interval up to 0.02",
-     "{kd_tinybert} hardly ever changes its prediction when its top three tokens are removed"),
-    ("4.2", "The short-token ratios are very similar across all three models",
-     [("short-token ratio", [(D, B), (K, B)], -0.05, 0.05)],
-     "0.05 is half a word of ten; of LIME’s words, so of the first seed", ""),
-    ("4.3", "DistilBERT remains closer to its teacher (BERT) than KD-TinyBERT",
-     [("Jaccard@10", [(BD, BK)], 0, INF)], "", ""),
-    ("4.3", "KD-TinyBERT exhibits the lowest similarity",
-     [("Jaccard@10", [(BD, BK), (BD, DK)], 0, INF)], "", ""),
-    ("4.3", "indicating clear reasoning drift", [("Jaccard@10", [(RETRAINED, BK)], 0, INF)], "",
-     "{kd_tinybert} agrees less with {bert} than {bert} trained again does"),
-    ("4.4", "DistilBERT aligns more strongly with BERT in directional reasoning than KD-TinyBERT "
-     "does", [("cosine", [(BD, BK)], 0, INF)], "", ""),
-    ("4.4", "The drop from 0.72 (BERT–DistilBERT) to 0.59 (BERT–KD) is substantial and indicates a "
-     "divergence in how compressed models weigh positive vs. negative cues",
-     [("polarity cosine", [(BD, BK)], 0, INF)], "",
-     "{distilbert} weighs words more like {bert} than {kd_tinybert} does"),
-    ("4.4", "The large variance for KD-TinyBERT (std ~ 0.43) further reflects instability",
-     [("SD of the cosine", [(BK, BD)], 0, INF),
-      ("SD of the polarity cosine", [(BK, BD)], 0, INF)], "", ""),
-    ("4.5", "all three models exhibit post-but ratios well above chance level",
-     [("post-but ratio − equal credit", [(B,), (D,), (K,)], 0, INF)], "", ""),
-    ("4.5", "they generally recognize the contrastive structure",
-     [("ratio, “but” − “and”", [(B,), (D,), (K,)], 0, INF)], "",
-     "“but” moves more credit to the second clause than “and” does"),
-    ("4.5", "BERT demonstrates the strongest and most stable preference for the post-but clause",
-     [("post-but ratio", [(B, D), (B, K)], 0, INF)],
-     "in the paper’s own Table 4 KD-TinyBERT’s is higher, 0.650 against 0.641", ""),
-    ("4.5", "indicating greater reliance on token-level polarity in the distilled models",
-     [("less confident without “but”", [(B, D), (B, K)], 0, INF)], "", ""),
-    ("5.2", "KD-TinyBERT often assigns high importance to neutral function words",
-     [("function words", [(K, B)], 0, INF)], "", ""),
-    ("5.2", "underweighting actual sentiment-bearing tokens",
-     [("polarity words", [(K, B)], -INF, 0)], "", ""),
-    ("5.2", "This behavioral pattern is a direct consequence of the distillation objective",
-     [("polarity cosine", [(BK, TWIN)], -INF, 0)], "",
-     "it is the distillation objective that moves {kd_tinybert} away from {bert}"),
-    ("5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens",
-     [("right, adjective not in top 3 − chance", [(B,), (D,)], -INF, 0),
-      ("right, adjective not in top 3", [(K, D)], 0, INF)], "", ""),
-    ("5.4", "maintains predictive accuracy at the expense of reasoning fidelity",
-     [("polarity cosine", [(BK, RETRAINED)], -INF, 0), ("accuracy", [(K, B)], -0.05, INF)],
-     "0.05 as in 4.1", ""))
+    Claim("Abstract", "frequently arrives at the correct label but does so for the wrong reasons",
+          [("right, adjective not in top 3", [(K, B)], 0, INF),
+           ("right, no polarity word in top 3", [(K, B)], 0, INF)],
+          "{kd_tinybert} is right for the wrong reason more often than {bert}"),
+    Claim("3.7", "Lower agreement indicates greater reasoning drift",
+          [("Jaccard@10", [(RETRAINED,)], 0.9, INF)],
+          reason="else BERT drifts from itself by being trained again; 0.9 is about half a token "
+          "of ten"),
+    Claim("4.1", "achieve broadly similar performance on the SST-5 test set",
+          [("accuracy", [(D, B), (K, B)], -0.05, 0.05)],
+          "the three models are about equally accurate",
+          "0.05: the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences"),
+    Claim("4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while "
+          "KD-TinyBERT exhibits the smallest drop",
+          [("ConfDrop@3", [(D, B), (B, K)], 0, INF)],
+          "removing the top three tokens costs {distilbert} most confidence, {kd_tinybert} least",
+          headline=True),
+    Claim("4.2", "BERT and DistilBERT both have substantial flip rates",
+          [("FlipRate@3 − random", [(B,), (D,)], 0, INF)]),
+    Claim("4.2", "KD-TinyBERT’s flip rate is effectively zero",
+          [("FlipRate@3", [(K,)], -INF, 0.05)],
+          "{kd_tinybert} hardly ever changes its prediction when its top three tokens are removed",
+          "0.05 is one sentence in twenty; 0 of 150 has an interval up to 0.02"),
+    Claim("4.2", "The short-token ratios are very similar across all three models",
+          [("short-token ratio", [(D, B), (K, B)], -0.05, 0.05)],
+          reason="0.05 is half a word of ten; of LIME’s words, so of the first seed"),
+    Claim("4.3", "DistilBERT remains closer to its teacher (BERT) than KD-TinyBERT",
+          [("Jaccard@10", [(BD, BK)], 0, INF)], headline=True),
+    Claim("4.3", "KD-TinyBERT exhibits the lowest similarity",
+          [("Jaccard@10", [(BD, BK), (BD, DK)], 0, INF)]),
+    Claim("4.3", "indicating clear reasoning drift", [("Jaccard@10", [(RETRAINED, BK)], 0, INF)],
+          "{kd_tinybert} agrees less with {bert} than {bert} trained again does", headline=True),
+    Claim("4.4", "DistilBERT aligns more strongly with BERT in directional reasoning than "
+          "KD-TinyBERT does", [("cosine", [(BD, BK)], 0, INF)], headline=True),
+    Claim("4.4", "The drop from 0.72 (BERT–DistilBERT) to 0.59 (BERT–KD) is substantial and "
+          "indicates a divergence in how compressed models weigh positive vs. negative cues",
+          [("polarity cosine", [(BD, BK)], 0, INF)],
+          "{distilbert} weighs words more like {bert} than {kd_tinybert} does", headline=True),
+    Claim("4.4", "The large variance for KD-TinyBERT (std ~ 0.43) further reflects instability",
+          [("SD of the cosine", [(BK, BD)], 0, INF),
+           ("SD of the polarity cosine", [(BK, BD)], 0, INF)], headline=True),
+    Claim("4.5", "all three models exhibit post-but ratios well above chance level",
+          [("post-but ratio − equal credit", [(B,), (D,), (K,)], 0, INF)]),
+    Claim("4.5", "they generally recognize the contrastive structure",
+          [("ratio, “but” − “and”", [(B,), (D,), (K,)], 0, INF)],
+          "“but” moves more credit to the second clause than “and” does"),
+    Claim("4.5", "BERT demonstrates the strongest … preference for the post-but clause",
+          [("post-but ratio", [(B, D), (B, K)], 0, INF)],
+          reason="in the paper’s own Table 4 KD-TinyBERT’s is higher, 0.650 against 0.641"),
+    Claim("4.5", "indicating greater reliance on token-level polarity in the distilled models",
+          [("less confident without “but”", [(B, D), (B, K)], 0, INF)]),
+    Claim("5.2", "KD-TinyBERT often assigns high importance to neutral function words",
+          [("function words", [(K, B)], 0, INF)]),
+    Claim("5.2", "underweighting actual sentiment-bearing tokens",
+          [("polarity words", [(K, B)], -INF, 0)]),
+    Claim("5.2", "This behavioral pattern is a direct consequence of the distillation objective",
+          [("polarity cosine", [(BK, TWIN)], -INF, 0)],
+          "it is the distillation objective that moves {kd_tinybert} away from {bert}"),
+    Claim("5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens",
+          [("right, adjective not in top 3 − chance", [(B,), (D,)], -INF, 0),
+           ("right, adjective not in top 3", [(K, D)], 0, INF)]),
+    Claim("5.4", "maintains predictive accuracy at the expense of reasoning fidelity",
+          [("polarity cosine", [(BK, RETRAINED)], -INF, 0), ("accuracy", [(K, B)], -0.05, INF)],
+          reason="0.05 as in 4.1"))
 
 
 def judge(e, low, high):
@@ -386,46 +414,52 @@ def judge(e, low, high):
     return FAILS if e["high"] < low or high < e["low"] else OPEN
 
 
-def evaluate(measures, demands, explainer="shap"):
-    """(verdict, comparisons) of a claim. It holds where all its comparisons do, and does not hold
-    where one does not."""
-    found = []
-    for name, comparisons, low, high in demands:
-        for compared in comparisons:
+def evaluate(measures, claim, explainer="shap"):
+    """(verdict, results) of a claim, a result for each comparison. The claim holds where all its
+    comparisons hold, and does not hold where one does not."""
+    results = []
+    for name, compared_list, low, high in claim.comparisons:
+        for compared in compared_list:
             compared = [gold_twin(measures) if who == TWIN else who for who in compared]
             e = quantity(measures, name, *compared, explainer=explainer)
-            inside = np.nan_to_num(min(e["low"] - low, high - e["high"]))  # negative: outside
             paper = [np.ravel([printed(name, who)])[0] for who in compared]  # the means
-            beside = QUANTITIES[name][2:] and len(compared) == 1
-            found.append({
+            baseline = None
+            if QUANTITIES[name].baseline and len(compared) == 1:
+                baseline = quantity(measures, name, *compared, explainer=explainer, baseline=True)
+            results.append({
                 "quantity": name, "compared": compared, **e, "verdict": judge(e, low, high),
-                "inside": inside,
+                # how far inside the range the interval lies; negative: how far outside
+                "distance": np.nan_to_num(min(e["low"] - low, high - e["high"])),
                 "above": None if low == -INF else low, "below": None if high == INF else high,
-                "paper": None if None in paper else paper[0] - sum(paper[1:]), "baseline":
-                quantity(measures, name, *compared, baseline=True)["mean"] if beside else None})
-    verdicts = {one["verdict"] for one in found}
-    return next((v for v in (FAILS, UNTESTED, OPEN) if v in verdicts), HOLDS), found
+                "paper": None if None in paper else paper[0] - sum(paper[1:]),
+                "baseline": baseline and baseline["mean"]})
+    verdicts = {result["verdict"] for result in results}
+    return next((v for v in (FAILS, UNTESTED, OPEN) if v in verdicts), HOLDS), results
 
 
 def judge_claims(measures):
     """A record a claim: verdict, the comparison that decides, which is the worst for the claim, and
     the verdicts by explainer and by each seed alone (where its sentences give an interval)."""
     records, seeds = [], [int(seed) for seed in measures["models"]["seed"].unique()]
-    alone = {seed: {name: frame[frame["seed"] == seed] if "seed" in frame else frame
-                    for name, frame in measures.items()} for seed in seeds}
-    for i, (section, quote, demands, margin, plain) in enumerate(CLAIMS, 1):
-        there = set(measures[QUANTITIES[demands[0][0]][0]].get("explainer", ["shap"]))
-        verdicts = {explainer: evaluate(measures, demands, explainer)
-                    for explainer in ("shap", "lime", "ig") if explainer in there}
-        verdict, found = verdicts["shap"]
-        by_seed = {seed: evaluate(alone[seed], demands) for seed in seeds}
+    measures_of = {seed: {name: frame[frame["seed"] == seed] if "seed" in frame else frame
+                          for name, frame in measures.items()} for seed in seeds}
+    for i, claim in enumerate(CLAIMS, 1):
+        frame = measures[QUANTITIES[claim.comparisons[0][0]].measure]
+        explained_by = set(frame.get("explainer", ["shap"]))
+        by_explainer = {explainer: evaluate(measures, claim, explainer)
+                        for explainer in ("shap", "lime", "ig") if explainer in explained_by}
+        verdict, results = by_explainer["shap"]
+        decisive = [result for result in results if result["verdict"] == verdict]
+        by_seed = {}
+        for seed in seeds:
+            judged, of_seed = evaluate(measures_of[seed], claim)
+            if all(np.isfinite(result["low"]) for result in of_seed):
+                by_seed[seed] = judged
         records.append({
-            "claim": i, "section": section, "quote": quote, "margin": margin, "plain": plain,
-            "verdict": verdict, "deciding": min((one for one in found if one["verdict"] == verdict),
-                                               key=lambda one: one["inside"]),
-            "by_explainer": verdicts,
-            "by_seed": {seed: judged for seed, (judged, ones) in by_seed.items()
-                        if all(np.isfinite(one["low"]) for one in ones)}})
+            "claim": i, "section": claim.section, "quote": claim.quote, "reason": claim.reason,
+            "plain": claim.plain, "headline": claim.headline, "verdict": verdict,
+            "deciding": min(decisive, key=lambda result: result["distance"]),
+            "by_explainer": by_explainer, "by_seed": by_seed})
     return records
 
 
@@ -454,8 +488,8 @@ TABLES = {  # heading: (columns whose values make a row, quantities, how to read
         "right labels, those with no top-3 token on the second adjective."),
     "Words": (["model"],
               ["function words", "polarity words", "right, no polarity word in top 3"],
-        "Section 5.2: shares of |φ| in the 150 sentences (A34, A35); of the right labels, those "
-        "with no polarity word in the top 3 (A36)."),
+        "Section 5.2: shares of |φ| in the 150 sentences (A27, A28); of the right labels, those "
+        "with no polarity word in the top 3 (A29)."),
     "Negation": (["model"], NEGATIONS, "RQ4 (A22): right predictions. The paper reports none."),
     "Faithfulness by explainer": (["model", "explainer"], ["ConfDrop@3", "FlipRate@3"],
         "Table 1 for the tokens that each explainer ranks first (LIME: words, first seed)."),
@@ -463,8 +497,8 @@ TABLES = {  # heading: (columns whose values make a row, quantities, how to read
         "Tables 2 and 3 under each explainer (LIME: words, first seed)."),
     "Explainers": (["model", "first", "second"], ["Jaccard@3"],
         "Section 3.7 (2): two explainers of one model, on words."),
-    "Buckets": (["bucket"], ["n", "n in the test split", *BUCKETED],
-        "Section 3.7 (5). n: the sentences of a seed; few: below 10.")}
+    "Buckets": (["bucket"], ["n in the test split", *BUCKETED],
+        "Section 3.7 (5). n: of the 150 sentences, per seed; few: below 10.")}
 WITH_SD = ("ConfDrop@3", "cosine", "polarity cosine", "post-but ratio")
 
 
@@ -489,14 +523,14 @@ def table(measures, names, heading):
     """(records, Markdown) of a table. Of a quantity: the paper's number, ours, its baseline."""
     columns, quantities, _ = TABLES[heading]
     records, lines = [], []
-    frame = measures[QUANTITIES[quantities[0]][0]]
+    frame = measures[QUANTITIES[quantities[0]].measure]
     if frame.empty:
         return [], markdown([])
     for who in frame[columns].drop_duplicates().to_dict("records"):
         record, line = dict(who), {"": short(names, who.values())}
         for name in quantities:
             e, title = quantity(measures, name, who), name.format(**names)
-            beside = QUANTITIES[name][2:]
+            beside = QUANTITIES[name].baseline
             record |= {f"{name} {part}": e[part] for part in ("mean", "sd", "low", "high", "n")}
             if name in PAPER:
                 record[f"{name} paper"] = printed(name, who)
@@ -506,8 +540,8 @@ def table(measures, names, heading):
             if name in ("n", "n in the test split"):
                 line[title] = f"{e['mean']:.0f}{' (few)' if e['mean'] < 10 else ''}"
             if beside:
-                record[f"{name} {beside[0]}"] = quantity(measures, name, who, baseline=True)["mean"]
-                line[f"{beside[0]} ({name})"] = number(record[f"{name} {beside[0]}"])
+                record[f"{name} {beside}"] = quantity(measures, name, who, baseline=True)["mean"]
+                line[f"{beside} ({name})"] = number(record[f"{name} {beside}"])
         records.append(record)
         lines.append(line)
     return records, markdown(lines)
@@ -527,18 +561,17 @@ def table5(measures, names):
 
 
 DEPENDS = "Does the answer depend on the explainer?"
-HEADLINES = (4, 8, 10, 11, 12, 13)  # who drops least, who is close, who is dispersed
 
 
 def explainer_table(measures, claims, names):
     """The comparisons of the headline claims under each explainer, as Markdown."""
     lines = []
     for claim in claims:
-        if claim["claim"] in HEADLINES:
+        if claim["headline"]:
             for same in zip(*(found for _, found in claim["by_explainer"].values())):
                 line = {"": claim["claim"], "difference": words_of(same[0], names)}
                 for explainer, one in zip(claim["by_explainer"], same):
-                    line[METHODS[explainer]] = f"{text_of(one)} {one['verdict']}"
+                    line[EXPLAINER_NAMES[explainer]] = f"{text_of(one)} {one['verdict']}"
                 lines.append(line)
     note = ("The verdict of a claim is SHAP’s, as in the paper. LIME explains the first seed "
             "alone, so its intervals do not cover trainings.")
@@ -578,7 +611,7 @@ def first_seed(measures):
     return int(measures["models"]["seed"].min())
 
 
-def line(ax, left, right, value, style, label=None):
+def level_line(ax, left, right, value, style, label=None):
     """A black line, dotted or dashed, on a white one: it shows on any bar, in grey too."""
     ax.hlines(value, left, right, color="white", linewidth=3)
     ax.hlines(value, left, right, "black", style, linewidth=1.4, label=label)
@@ -642,10 +675,10 @@ def figure2(measures, artifacts, names):
     ax.axis("off")
     cells = [[row.id, wrap(textwrap.shorten(row.text, 110, placeholder=" …"), 58),
               f"{row.label} {LABELS[row.label]}"] for row in shown.itertuples()]
-    table = ax.table(cells, colLabels=["id", "text", "gold"], cellLoc="left", colLoc="left",
+    grid = ax.table(cells, colLabels=["id", "text", "gold"], cellLoc="left", colLoc="left",
                      colWidths=[0.14, 0.64, 0.22], bbox=[0, 0, 1, 1])
-    table.auto_set_font_size(False)
-    for cell in table.get_celld().values():
+    grid.auto_set_font_size(False)
+    for cell in grid.get_celld().values():
         cell.PAD = 0.01 / cell.get_width()
         cell.set(linewidth=0.3, fontsize=7.5)
     return fig, (f"Examples of the balanced subset, n = {len(subset)}: of each class the first two "
@@ -699,16 +732,16 @@ def bars(measures, artifacts, names, what, quantities, compared):
     for ax, name in zip(axes, quantities):
         for i, who in enumerate(compared):
             bar(ax, i, quantity(measures, name, who), printed(name, who), COLOURS[who])
-            if QUANTITIES[name][2:]:
+            if QUANTITIES[name].baseline:
                 value = quantity(measures, name, who, baseline=True)["mean"]
-                line(ax, i - 0.4, i + 0.4, value, ":", QUANTITIES[name][2])
+                level_line(ax, i - 0.4, i + 0.4, value, ":", QUANTITIES[name].baseline)
         ceiling = quantity(measures, name, RETRAINED)["mean"] if compared[0] in PAIRS else np.nan
         if np.isfinite(ceiling):
-            line(ax, -0.5, end, ceiling, "--", short(names, RETRAINED))
+            level_line(ax, -0.5, end, ceiling, "--", short(names, RETRAINED))
         if name in ("accuracy", "weighted F1"):  # of a class that every sentence gets
             share = pick(measures, name, B)["label"].value_counts(normalize=True).max()
             value = share if name == "accuracy" else share * 2 * share / (1 + share)
-            line(ax, -0.5, end, value, ":", "most frequent class")
+            level_line(ax, -0.5, end, value, ":", "most frequent class")
         ax.axhline(0, color="black", linewidth=0.6)
         labels = [wrap(short(names, who), width) for who in compared]
         ax.set_xticks(range(len(compared)), labels, fontsize=7.5)
@@ -739,7 +772,7 @@ def figure7(measures, artifacts, names):
     ax.set(xticks=range(3), yticks=range(3), xticklabels=labels, yticklabels=labels)
     scale = fig.colorbar(image, label="mean cosine").ax
     ceiling = quantity(measures, "cosine", RETRAINED)["mean"]
-    line(scale, 0, 1, ceiling, "--")
+    level_line(scale, 0, 1, ceiling, "--")
     note = f"dashed on the scale, {ceiling:.3f}" if np.isfinite(ceiling) else "not in this run"
     return fig, ("Mean cosine of signed SHAP attributions with 95% intervals, each model’s for its "
                  f"own predicted class, {size(measures, 'cosine', BK)}. {short(names, RETRAINED)}: "
@@ -784,11 +817,11 @@ def figure8(measures, artifacts, names):
 def figure9(measures, artifacts, names):
     """4.5: signed token attributions of Table 5's sentence."""
     seed = first_seed(measures)
-    table5 = measures["example"].query("seed == @seed and condition == 'Original'")
+    example = measures["example"].query("seed == @seed and condition == 'Original'")
     fig, axes = plt.subplots(1, 3, figsize=(6.4, 3.4), sharex=True, sharey=True)
     for ax, model in zip(axes, PAPER_MODELS):
         rows = explained_rows(Path(artifacts) / f"probes/{model}_{seed}.shap.jsonl")
-        row, said = rows["weak-joyful"], table5.set_index("model").loc[model]
+        row, said = rows["weak-joyful"], example.set_index("model").loc[model]
         phi, y = predicted_attributions(row), range(len(row["tokens"]))
         ax.barh(y, phi, color=np.where(phi >= 0, "#0072B2", "#D55E00"), edgecolor="black",
                 linewidth=0.5)
@@ -860,7 +893,7 @@ def article(anchor, heading, explained, names):
         html += (f"<div><h4>{escape(names[model])}: {LABELS[row['predicted']]}, {right}</h4>"
                  f"<small>{' '.join(f'{p:.2f}' for p in row['probabilities'])}</small>")
         for method, row in by_method.items():
-            html += f"<p><b>{METHODS[method]}</b> {marked(row)}</p>"
+            html += f"<p><b>{EXPLAINER_NAMES[method]}</b> {marked(row)}</p>"
         html += "</div>"
     return f"{html}</div></article>\n"
 
@@ -929,7 +962,7 @@ def words_of(one, names):
 
 def home(claim):
     """The heading of the table that a claim is about."""
-    return HOMES[QUANTITIES[claim["deciding"]["quantity"]][0]]
+    return HOMES[QUANTITIES[claim["deciding"]["quantity"]].measure]
 
 
 def ledger(claims, names, own):
@@ -941,9 +974,9 @@ def ledger(claims, names, own):
             must = [f"{end} {one[end]:g}" for end in ("above", "below") if one[end] is not None]
             ours.append(f"{words_of(one, names)}: {text_of(one)}, must be {' and '.join(must)}")
         verdicts = [f"**{claim['verdict']}**"]
-        verdicts += [f"{METHODS[e]}: {v}" for e, v in other_explainers(claim).items()]
+        verdicts += [f"{EXPLAINER_NAMES[e]}: {v}" for e, v in other_explainers(claim).items()]
         line = {"": claim["claim"], "§": claim["section"], "the paper says": f"“{claim['quote']}”",
-                "ours": "<br>".join(ours + ([claim["margin"]] if claim["margin"] else [])),
+                "ours": "<br>".join(ours + ([claim["reason"]] if claim["reason"] else [])),
                 "seeds": "<br>".join(f"{seed}: {number(value)}" for seed, value in seeds)}
         line["verdict" if own else "verdict, on stand-ins"] = "<br>".join(verdicts)
         line["table"] = f"[{home(claim)}](#{home(claim).lower().replace(' ', '-')})"
@@ -957,11 +990,11 @@ def what_to_believe(claims, names, own):
     lines = []
     for claim in (claim for claim in claims if claim["plain"]):
         said = SAID[claim["verdict"]].format(claim["plain"].format(**called))
-        one, number = claim["deciding"], f"[claim {claim['claim']}](#claims)"
+        one, because = claim["deciding"], f"[claim {claim['claim']}](#claims)"
         if one["n"]:
             differs = " differs by" if len(one["compared"]) == 2 else ""
-            number = f"{one['quantity']}{differs} {text_of(one)}, {number}"
-        lines.append(f"- {said[0].upper()}{said[1:]}: {number}.")
+            because = f"{one['quantity']}{differs} {text_of(one)}, {because}"
+        lines.append(f"- {said[0].upper()}{said[1:]}: {because}.")
     return "\n".join(lines)
 
 
@@ -979,6 +1012,8 @@ def opening(measures, claims, names, own):
     if len(seeds) > 1:
         text = (f"**{len(seeds)} trainings of each model (seeds {', '.join(map(str, seeds))}): the "
                 "intervals cover trainings as well as sentences.**")
+    if len(seeds) == 2:
+        text += " A BERT trained again is one pair here: its intervals cover sentences alone."
     if not own:
         places = ", ".join(f"“{names[model]}” for {MODELS[model]}" for model in PAPER_MODELS)
         text += (f" The models are stand-ins ({places}): a verdict is on the paper’s pattern, not "
@@ -1009,8 +1044,9 @@ def run_details(measures, artifacts, names, stamp):
              f"{Path(row.checkpoint).name}" for row in measures["models"].itertuples()]
     lines += [f"commit {stamp['commit']}, {stamp['device']}, {', '.join(runs['machine'].unique())}",
               ", ".join(f"{name} {version}" for name, version in stamp["versions"].items())]
-    seconds = runs.groupby("stage")["seconds"].sum()
-    lines += ["seconds: " + ", ".join(f"{stage} {total:.0f}" for stage, total in seconds.items())]
+    seconds = [f"{stage} {total:.0f}" for stage, total in
+               runs.groupby("stage")["seconds"].sum().items()]
+    lines += [f"seconds, those of all calls added up: {', '.join(seconds)}"]
     return "\n".join(f"- {line}" for line in dict.fromkeys(lines))
 
 

@@ -121,11 +121,11 @@ def load_splits(data):
 
 
 @contextmanager
-def from_hub(name, instead):
+def from_hub(name, offline_hint):
     """Loading name, a repository of the Hub or a folder; where that fails: one line, exit status 2.
 
     A connection is tried first, for 3 seconds: the libraries would retry for half a minute.
-    instead: what the user can do where there is no network.
+    offline_hint: what the user can do where there is no network.
     """
     hub = urlsplit(constants.ENDPOINT)  # HF_ENDPOINT, or https://huggingface.co
     proxy = getproxies().keys() & {hub.scheme, "all"}
@@ -138,8 +138,8 @@ def from_hub(name, instead):
         stop(f"the installation is broken: {one_line(error.__cause__ or error)}")
     except Exception as error:  # the libraries raise at least four unrelated types for one cause
         stop(f"{name} could not be loaded as a folder or from {hub.hostname} ({one_line(error)}). "
-             f"On Kaggle turn Internet on; without a network {instead}; HF_HUB_OFFLINE=1 takes "
-             "what an earlier run downloaded")
+             f"On Kaggle turn Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 "
+             "takes what an earlier run downloaded")
 
 
 def one_line(error):
@@ -164,6 +164,13 @@ def pick_device(name):
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing
     return device
+
+
+def pick_precision(name, device):
+    """fp32, fp16 or bf16; auto is fp16 on a GPU, fp32 on a CPU (A10)."""
+    if name != "auto":
+        return name
+    return "fp16" if device.type == "cuda" else "fp32"
 
 
 def load_encoder(checkpoint, seed, keep_layers=()):
@@ -208,12 +215,16 @@ def load_classifier(artifacts, name, device):
     model_stamp(artifacts, name)
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
     model.float().eval().requires_grad_(False)
-    # The head reads [CLS] alone, so the feed-forward block of the last layer runs for [CLS] alone:
-    # the same logits, faster. The hook is on the LayerNorm between attention and feed-forward.
+    skip_unused_positions(model)
+    return model.to(device), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def skip_unused_positions(model):
+    """The head reads [CLS] alone, so the feed-forward block of the last layer is computed for [CLS]
+    alone: the same logits, faster. The hook is on the LayerNorm between attention and the block."""
     blocks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     norms = [m for m in blocks[-1][-1].modules() if isinstance(m, torch.nn.LayerNorm)]
     norms[0].register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
-    return model.to(device), AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def quiet():
@@ -259,10 +270,10 @@ def predict_logits(model, tokenizer, inputs, precision="fp32"):
 
     token_budget = 16384 if model.device.type == "cuda" else 384
     distinct.sort(key=lambda x: -len(ids[x]))  # longest first: its length is the batch's
-    logits = {}
-    while len(logits) < len(distinct):
-        start = len(logits)
+    logits, start = {}, 0
+    while start < len(distinct):
         batch = distinct[start:start + max(1, token_budget // len(ids[distinct[start]]))]
+        start += len(batch)
         with autocast(model.device, precision):
             out = model(**pad(tokenizer, [ids[x] for x in batch], model.device)).logits
         logits.update(zip(batch, out.double().cpu().numpy()))
@@ -324,9 +335,7 @@ def fit(model, tokenizer, splits, loss_fn, args):
     epoch; the model holds the weights of the best epoch and is in eval mode.
     """
     device, name = model.device, f"{args.model}_{args.seed}"
-    precision = args.precision
-    if precision == "auto":
-        precision = "fp16" if device.type == "cuda" else "fp32"
+    precision = pick_precision(args.precision, device)
     ids = {split: encode(tokenizer, [row["text"] for row in splits[split]]) for split in splits}
     labels = {split: torch.tensor([row["label"] for row in splits[split]], device=device)
               for split in splits}
@@ -507,24 +516,24 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
 def explain_missing(path, rows, explain, stamp, args, what):
     """Explain the rows whose id is not yet in the file, append each as a line, return all in order.
 
-    explain(row) -> dict to add to the row. With --shard only this share of the rows is explained,
-    into a file of its own, and the rows explained so far are returned. The stamp lies beside the
-    file: other settings than it names are refused, or with --overwrite replace the file.
+    explain(row) -> dict to add to the row. With --shard only a part of the rows is explained, into
+    a file of its own, and all rows explained so far are returned. The stamp lies beside the file:
+    other settings than it names are refused, or with --overwrite replace the file.
     """
-    share, shares = args.shard
-    if args.overwrite and shares > 1:
-        stop("--overwrite replaces all shares: use it without --shard")
-    part = path if shares == 1 else path.with_suffix(f".{share}of{shares}.jsonl")
+    shard, shards = args.shard
+    if args.overwrite and shards > 1:
+        stop("--overwrite replaces the files of all shards: use it without --shard")
+    own_file = path if shards == 1 else path.with_suffix(f".{shard}of{shards}.jsonl")
     if not already_made(path.with_suffix(".stamp.json"), stamp, args.overwrite):
-        for old in parts(path) if shares == 1 else [part]:
+        for old in files_of(path) if shards == 1 else [own_file]:
             old.unlink(missing_ok=True)
         write_json(path.with_suffix(".stamp.json"), stamp)
-    drop_incomplete_line(part)
-    explained = explained_rows(path)
-    todo = [row for row in rows[share::shares] if row["id"] not in explained]
-    done = len(rows[share::shares]) - len(todo)
-    print(f"{what}: {done} sentences already explained, {len(todo)} remaining", flush=True)
-    with open(part, "a", encoding="utf-8") as file:
+    drop_incomplete_line(own_file)
+    explained, own_rows = explained_rows(path), rows[shard::shards]
+    todo = [row for row in own_rows if row["id"] not in explained]
+    print(f"{what}: {len(own_rows) - len(todo)} sentences already explained, {len(todo)} remaining",
+          flush=True)
+    with open(own_file, "a", encoding="utf-8") as file:
         for row in progress(todo, what, "sentence"):
             file.write(json.dumps(plain(row | explain(row)), allow_nan=False) + "\n")
             file.flush()
@@ -552,7 +561,7 @@ def cli(doc, data=False, device=False, overwrite=False, shard=False):
     if shard:
         default = f"{os.environ.get('RANK', 0)}/{os.environ.get('WORLD_SIZE', 1)}"
         parser.add_argument("--shard", type=shard_of, default=default, metavar="I/N",
-                            help="explain only share I of N, from 0; RANK of WORLD_SIZE if set")
+                            help="explain only part I of N, from 0; RANK of WORLD_SIZE if set")
     return parser
 
 
@@ -575,11 +584,11 @@ def family(text):
 
 
 def shard_of(text):
-    """(share, shares) of "0/2"."""
-    share, _, shares = text.partition("/")
-    if not (share.isdecimal() and shares.isdecimal() and int(share) < int(shares)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 0/2 or 1/2")
-    return int(share), int(shares)
+    """(shard, number of shards) of "0/2"."""
+    shard, _, shards = text.partition("/")
+    if not (shard.isdecimal() and shards.isdecimal() and int(shard) < int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shard such as 0/2 or 1/2")
+    return int(shard), int(shards)
 
 
 def progress(items, what, unit):
@@ -673,15 +682,15 @@ def load_subset(artifacts):
     return read_jsonl(path)
 
 
-def parts(path):
-    """The files that hold an explanation: the whole one, and one for each share."""
+def files_of(path):
+    """The files that hold an explanation: the whole one, and one for each shard."""
     return [*path.parent.glob(path.name), *sorted(path.parent.glob(f"{path.stem}.*of*.jsonl"))]
 
 
 def explained_rows(path):
     """{id: row} of an explanation, from all its files. An incomplete last line is ignored: it was
-    interrupted, or another share is writing it."""
-    lines = [line for file in parts(path) for line in file.read_text("utf-8").split("\n")[:-1]]
+    interrupted, or another process is writing it."""
+    lines = [line for file in files_of(path) for line in file.read_text("utf-8").split("\n")[:-1]]
     return {row["id"]: row for row in map(json.loads, lines)}
 
 

@@ -108,13 +108,13 @@ def test_polarity_words_are_those_of_a_plain_count(probes, rng):
 def test_credit_by_hand_and_its_chance_by_all_draws(probes):
     row = explained("the dullest film.", ["the", "dull", "est", "film", "."], [.1, 0, -.2, .4, .3])
     dull = probes.credit_of(row, {"dullest", "awful"})
-    assert dull["share"] == pytest.approx(.2) and dull["tokens"] == 2 / 5
+    assert dull["share"] == pytest.approx(.2) and dull["token_share"] == 2 / 5
     assert not dull["misses"]  # "est" is the third largest
     missing = [not {1, 2} & set(draw) for draw in combinations(range(5), 3)]
     assert dull["chance"] == np.mean(missing)
     assert probes.credit_of(row, {"the"})["misses"]
     nothing = probes.credit_of(row, {"fine"})
-    assert nothing == {"share": 0, "tokens": 0, "misses": None, "chance": None}
+    assert nothing == {"share": 0, "token_share": 0, "misses": None, "chance": None}
 
 
 def test_cases_by_rule(probes):
