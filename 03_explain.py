@@ -13,6 +13,7 @@ interruption, it goes on with the next sentence. The subset and all sampling hav
 --seed is the model's.
 """
 import random
+import re
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
     for the polarity score sum_c (c - 2) p_c.
     """
     from lime.lime_text import LimeTextExplainer
+    if not re.search(r"\w", text):  # without a word there is nothing to remove: LIME would raise
+        return {"words": [], "spans": [], "attributions": [], "polarity_words": [],
+                "polarity_attributions": []}
     polarity = len(LABELS)  # a sixth output beside the five probabilities
 
     def f(texts):

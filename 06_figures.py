@@ -476,7 +476,8 @@ TABLES = {  # heading: (columns whose values make a row, quantities, how to read
         "random tokens is due to the explanation."),
     "Table 2": (["first", "second"], ["Jaccard@10", "Jaccard over chance", "Overlap@10"],
         "Section 4.3, agreement of SHAP’s top 10. {bert} / another seed: the same model, trained "
-        "again. Over chance: 0 for random sets, 1 for equal ones."),
+        "again; its pairs share models, so its own interval is too narrow, but not that of a "
+        "difference from it. Over chance: 0 for random sets, 1 for equal ones."),
     "Table 3": (["first", "second"],
                 ["cosine", "polarity cosine", "cosine, top 10", "same prediction"],
         "Section 4.4, direction. The cosine is of each model’s own predicted class, so it is low "

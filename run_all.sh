@@ -99,7 +99,7 @@ explain() {  # explain 42 bert distilbert: models of a seed; with LIME, the slow
 
 report() {  # measure what is explained so far, and draw the tables, the figures and the report
   stage 04_evaluate.py $data_args
-  [ $jobs = 1 ] || shared 05_probes.py $probes $data_args
+  [ $jobs = 1 ] || shared 05_probes.py $probes $data_args  # two processes explain; the next measures
   stage 05_probes.py $probes $data_args
   stage 06_figures.py
 }

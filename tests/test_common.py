@@ -168,6 +168,7 @@ def test_lime_finds_the_planted_words_at_every_place(scripts, planted):
     assert row["polarity_attributions"][0] == pytest.approx(4 * row["attributions"][0], rel=0.02)
     assert explain(*planted, text, 4, 1000) == row
     assert explain(*planted, text, 4, 1000, seed=43)["attributions"] != row["attributions"]
+    assert explain(*planted, "?!", 4)["words"] == []
 
 
 def test_integrated_gradients_of_a_linear_probability_are_weight_times_change(scripts, planted):
