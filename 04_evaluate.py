@@ -4,9 +4,10 @@ Each measure is a formula of one sentence, and its file has one row per sentence
 computed: 06_figures.py makes the paper's tables from these rows.
 
 Reads   the text (--data); subset.jsonl; explanations/ and models/ of all models that are explained
-Writes  measures/labels.jsonl (Figure 1), short_tokens.jsonl (Table 1), agreement.jsonl (Table 2),
-        direction.jsonl (Table 3), explainers.jsonl, completeness.jsonl and buckets.jsonl (3.7);
-        measures/models, predictions (Figure 4), faithfulness (Table 1).<model>_<seed>.jsonl; stamps
+Writes  to measures/: labels.jsonl (Figure 1), short_tokens.jsonl (Table 1), agreement.jsonl (Table
+        2), direction.jsonl (Table 3), explainers.jsonl, completeness.jsonl, buckets.jsonl (3.7);
+        for each model models.<model>_<seed>.jsonl, predictions.<model>_<seed>.jsonl (Figure 4) and
+        faithfulness.<model>_<seed>.jsonl (Table 1); stamps
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
 
@@ -226,8 +227,8 @@ def check_alike(artifacts, explained):
 
 
 def with_retrained(explained):
-    """Adds BERT of the next seed as "bert_retrained" of each seed: how much two BERTs agree. After
-    the last seed comes the first again, unless there are only two: these are one pair."""
+    """Adds BERT of the next seed as "bert_retrained" of each seed: how much two BERTs agree. The
+    last seed is paired with the first; with two seeds there is only one pair."""
     seeds = [seed for model, seed in explained if model == "bert"]
     pairs = list(zip(seeds, seeds[1:]))
     if len(seeds) > 2:

@@ -151,8 +151,8 @@ def load_measures(artifacts):
 
 
 def prepare(measures):
-    """The rows that the report reads, k = 3 or 10 and "but" sentences, and columns of other rows
-    beside them: BERT's prediction, the ratio of the sentence with "and", the bucket."""
+    """The rows that the report reads, k = 3 or 10 and "but" sentences. Adds BERT's prediction, the
+    ratio of the sentence with "and", and the bucket as columns."""
     m, key = dict(measures), ["seed", "id"]
     bert = m["predictions"].query("model == @B")[[*key, "predicted"]]
     m["predictions"] = m["predictions"].merge(bert, "left", key, suffixes=("", "_bert"))
@@ -178,7 +178,7 @@ def names_of(measures):
     for row in models.itertuples():
         layers, low, high = (12, 109e6, 110e6) if row.model == B else (6, 66e6, 68e6)
         name = MODELS.get(row.model, row.model)
-        if row.layers != layers or not low <= row.parameters <= high:
+        if row.layers != layers or not low <= row.parameters <= high:  # a stand-in
             name = f"{name} ({Path(row.checkpoint).name})"
             if row.keep_layers:
                 half = 2 * row.layers == models["layers"].get(B)
@@ -199,7 +199,7 @@ def gold_twin(measures):
     made = {row.model: (row.checkpoint, row.keep_layers) for row in measures["models"].itertuples()}
     if "tinybert_ce" in made:
         return (B, "tinybert_ce")
-    return BD if made.get(D) == made.get(K) else TWIN  # of TWIN itself there are no rows
+    return BD if made.get(D) == made.get(K) else TWIN  # no row has it: the claim is not tested
 
 
 # --------------------------------------------------------------------------------------------------
@@ -329,8 +329,8 @@ HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not teste
 class Claim(NamedTuple):
     section: str
     quote: str
-    # (quantity, compared, low, high): the quantity must lie between low and high for all that is
-    # compared, which is (one,), its value, or (first, second), their difference
+    # [(quantity, compared, low, high)]. compared: (a,), the value of a, or (a, b), that of a less
+    # that of b, of models or pairs; all of them must lie between low and high
     comparisons: list
     plain: str = ""  # for the summary of findings, in our words
     reason: str = ""  # of the range
@@ -344,8 +344,8 @@ CLAIMS = (
           "{kd_tinybert} is right for the wrong reason more often than {bert}"),
     Claim("3.7", "Lower agreement indicates greater reasoning drift",
           [("Jaccard@10", [(RETRAINED,)], 0.9, INF)],
-          reason="else BERT drifts from itself by being trained again; 0.9 is about half a token "
-          "of ten"),
+          reason="else a BERT drifts from itself by being trained again; at 0.9 about half a token "
+          "of ten differs"),
     Claim("4.1", "achieve broadly similar performance on the SST-5 test set",
           [("accuracy", [(D, B), (K, B)], -0.05, 0.05)],
           "the three models are about equally accurate",
@@ -430,7 +430,8 @@ def evaluate(measures, claim, explainer="shap"):
                 "quantity": name, "compared": compared, **e, "verdict": judge(e, low, high),
                 # how far inside the range the interval lies; negative: how far outside
                 "distance": np.nan_to_num(min(e["low"] - low, high - e["high"])),
-                "above": None if low == -INF else low, "below": None if high == INF else high,
+                "must_exceed": None if low == -INF else low,
+                "must_stay_below": None if high == INF else high,
                 "paper": None if None in paper else paper[0] - sum(paper[1:]),
                 "baseline": baseline and baseline["mean"]})
     verdicts = {result["verdict"] for result in results}
@@ -623,7 +624,7 @@ def figure0(claims, names):
     fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
     for y, claim in enumerate(claims):
         one, (mark, colour) = claim["deciding"], MARKS[claim["verdict"]]
-        keys = ("mean", "low", "high", "paper", "baseline", "above", "below")
+        keys = ("mean", "low", "high", "paper", "baseline", "must_exceed", "must_stay_below")
         values = np.array([*map(one.get, keys), *one["seeds"].values()], dtype=float)
         values /= 1.1 * np.nanmax([*abs(values), 1e-9])
         mean, low, high, paper, baseline, above, below, *seeds = values
@@ -972,7 +973,8 @@ def ledger(claims, names, own):
     for claim in claims:
         ours, seeds = [], claim["deciding"]["seeds"].items()
         for one in claim["by_explainer"]["shap"][1]:
-            must = [f"{end} {one[end]:g}" for end in ("above", "below") if one[end] is not None]
+            must = [f"{word} {one[key]:g}" for word, key in (
+                ("above", "must_exceed"), ("below", "must_stay_below")) if one[key] is not None]
             ours.append(f"{words_of(one, names)}: {text_of(one)}, must be {' and '.join(must)}")
         verdicts = [f"**{claim['verdict']}**"]
         verdicts += [f"{EXPLAINER_NAMES[e]}: {v}" for e, v in other_explainers(claim).items()]

@@ -73,14 +73,13 @@ at_once() {  # two stages that do not need each other, each argument a command l
   fi
   local status=0 other=0 errors
   errors=$(mktemp)
-  export OMP_NUM_THREADS=$(((cores + 1) / 2))
+  local -x OMP_NUM_THREADS=$(((cores + 1) / 2))
   echo "--- $1"; echo "--- $2"
   LOCAL_RANK=1 $python $2 --artifacts "$out" 2> "$errors" &
   LOCAL_RANK=0 $python $1 --artifacts "$out" || status=$?
   wait $! || other=$?
   # Two shares of one stage make the same mistake: it is said once.
   [[ $1 = *--shard* && $status = 2 && $other = 2 ]] || cat "$errors" >&2
-  unset OMP_NUM_THREADS
   return $((status > other ? status : other))
 }
 
@@ -126,7 +125,7 @@ cpu)
   # 2 epochs at 5e-5, the paper has at most 10 at 2e-5: this teacher's validation loss rises after two
   train="--epochs 2 --learning-rate 5e-5 --group-by-length"
   explain_args="--lime-samples 500"  # the paper has 5,000
-  probes="--adjectives 5"  # of each polarity, so 50 contrastive sentences; the default is 12, so 288
+  probes="--adjectives 5"  # of each polarity: 50 sentences with "but", 50 with "and"; by default 12: 288, 288
   ;;
 smoke)
   export OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1  # too small for threads, and for a compiler to pay
