@@ -26,6 +26,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from contextlib import contextmanager, nullcontext
@@ -309,9 +310,11 @@ def add_training_flags(parser):
 
 
 def training_arguments(args):
-    """The flags that decide what a training gives; the stamp knows the text by its digest."""
+    """The flags that decide what a training gives, and the commit on the Hub that --checkpoint is
+    loaded from. The stamp knows the text by its digest."""
     excluded = ("artifacts", "data", "device", "overwrite")
-    return {key: value for key, value in vars(args).items() if key not in excluded}
+    arguments = {key: value for key, value in vars(args).items() if key not in excluded}
+    return arguments | {"revision": REVISIONS.get(args.checkpoint)}
 
 
 def shuffled_batches(lengths, size, seed, epoch, group_by_length):
@@ -637,8 +640,13 @@ def make_stamp(arguments, inputs, device):
 
 def already_made(path, stamp, overwrite):
     """Whether the artifact with its stamp at path is there and was made in the same way. Where it
-    was made in another way: stops and names what differs."""
+    was made in another way: stops and names what differs. Where it is not there and cannot be
+    written: OSError, which is better known before a training than after it."""
     if overwrite or not Path(path).is_file():
+        folder = Path(path)
+        while not folder.is_dir():
+            folder = folder.parent
+        tempfile.TemporaryFile(dir=folder).close()
         return False
     old = read_json(path)
     for part in ("arguments", "inputs"):

@@ -8,6 +8,7 @@ On Kaggle every package that is there keeps its version. Where something fails: 
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -55,14 +56,16 @@ def install(unmet, installed, kaggle):
                 arguments += ["--extra-index-url", os.environ["TORCH_INDEX"]]
         pip = subprocess.run([*PIP, *arguments], capture_output=True, text=True)
     if pip.returncode:
-        stop(why_pip_failed(pip.stdout + pip.stderr, ", ".join(unmet)))
+        stop(why_pip_failed(pip.stdout + pip.stderr, unmet))
 
 
-def why_pip_failed(output, what):
+def why_pip_failed(output, unmet):
     """One line from what pip printed."""
+    what = ", ".join(unmet)
     held = sorted(set(re.findall(r"\(constraint\) (\S+)", output)))
-    if held:
-        return f"no {what} goes with {', '.join(held)}, which is installed: upgrade that with pip"
+    if held:  # pip names where it gave up, which need not be the package that is in the way
+        return (f"no {what} goes with what is installed (pip gave up at {', '.join(held)}). To let "
+                f"pip change it: pip install -U 'transformers<6' {shlex.join(unmet)}")
     if "from versions: none" in output:
         return (f"{what} cannot be installed, the package index is out of reach. On Kaggle: "
                 "Settings > Internet on")

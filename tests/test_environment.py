@@ -44,7 +44,8 @@ def test_elsewhere_everything_is_installed_with_the_tested_torch(pip, monkeypatc
 
 @pytest.mark.parametrize("output, words", [
     ("The conflict is caused by:\n  datasets 4.0.0 depends on huggingface-hub>=0.24\n"
-     "  The user requested (constraint) huggingface-hub==0.20.1\n", ["huggingface-hub==0.20.1"]),
+     "  The user requested (constraint) huggingface-hub==0.20.1\n", ["huggingface-hub==0.20.1",
+                                                        "-U 'transformers<6' 'datasets>=3.0'"]),
     ("ERROR: Could not find a version that satisfies the requirement datasets>=3.0 (from versions: "
      "none)\nERROR: No matching distribution found for datasets>=3.0\n", ["Internet on"]),
     ("ERROR: Could not install packages: No space left on device\n", ["No space left"]),

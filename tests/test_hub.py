@@ -61,6 +61,8 @@ def test_training_from_the_hub_then_loading_from_its_cache(repositories, python,
     assert "Retry" not in err and "card" not in err and "Traceback" not in err
     for name in ("SetFit/sst5", "bert-base-uncased"):
         assert any(f"{name}/resolve/{common.REVISIONS[name]}" in path for path in hub.asked)
+    stamp = common.read_json(tmp_path / "models/bert_42/stamp.json")
+    assert stamp["arguments"]["revision"] == common.REVISIONS["bert-base-uncased"]
     result = python(["-c", LOAD, "bert-base-uncased"], hub.url, HF_HUB_OFFLINE="1")
     assert result == (0, "8544\nBertForSequenceClassification\n", "")
 
