@@ -138,6 +138,8 @@ def from_hub(name, offline_hint):
     except ImportError as error:
         stop(f"the installation is broken: {one_line(error.__cause__ or error)}")
     except Exception as error:  # the libraries raise at least four unrelated types for one cause
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
         stop(f"{name} could not be loaded as a folder or from {hub.hostname} ({one_line(error)}). "
              f"On Kaggle turn Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 "
              "takes what an earlier run downloaded")
