@@ -25,9 +25,10 @@ def training_args(folder, **changes):
 # --- The classifier
 
 def test_a_batch_gives_what_each_text_gives_alone_and_ids_give_what_texts_give(tiny):
-    together = predict_proba(*tiny, [*TEXTS, TEXTS[0]])
-    alone = np.concatenate([predict_proba(*tiny, [text]) for text in [*TEXTS, TEXTS[0]]])
-    by_ids = predict_proba(*tiny, [token_ids(tiny[1], text) for text in [*TEXTS, TEXTS[0]]])
+    texts = [*TEXTS, TEXTS[0], *(" ".join(["good"] * n) for n in range(60))]  # several batches
+    together = predict_proba(*tiny, texts)
+    alone = np.concatenate([predict_proba(*tiny, [text]) for text in texts])
+    by_ids = predict_proba(*tiny, [token_ids(tiny[1], text) for text in texts])
     assert np.abs(together - alone).max() < 1e-6 and np.abs(together - by_ids).max() < 1e-6
     assert together.std(0).max() > 0.01 and together.sum(1) == pytest.approx(1)
 
@@ -236,6 +237,11 @@ def test_explanations_of_other_weights_or_sentences_are_refused(tmp_path, capsys
     with pytest.raises(SystemExit):
         load_explanations(tmp_path, "bert", 42, "shap", subset)
     assert capsys.readouterr().err.count("\n") == 3  # one line each
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work():
+    with pytest.raises(OSError):
+        already_made("/proc/models/bert_42/stamp.json", {}, False)
 
 
 def test_another_version_is_no_reason_to_refuse_but_another_text_is(tmp_path):

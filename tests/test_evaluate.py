@@ -98,6 +98,13 @@ def test_agreement(ev):
     assert found["overlap"] == found["chance_overlap"] == 0.4
 
 
+def test_short_tokens_of_limes_words_and_of_all_words(ev):
+    found = ev.short_tokens(lime("so so dull , the film", ["dull", "so"], [0.8, 0.6]))
+    assert (found["short_token_ratio"], found["short_share_of_words"]) == (0.5, 0.5)
+    found = ev.short_tokens(lime("so so dull , the film", ["dull"], [0.8]))
+    assert (found["short_token_ratio"], found["short_share_of_words"]) == (0, 0.5)
+
+
 def test_words_sum_their_wordpieces_over_all_occurrences(ev):
     row = {"text": "so so unreal!", "predicted": 0,
            "spans": [[0, 2], [3, 5], [6, 8], [8, 12], [12, 13]],
@@ -142,6 +149,11 @@ def test_every_outcome_has_a_bucket(ev):
     assert set(ev.BUCKETS) == set(product([False, True], repeat=3))
     assert len(set(ev.BUCKETS.values())) == 8
     assert ev.BUCKETS[True, False, True] == "bert_kd_pair"  # BERT, DistilBERT, KD-TinyBERT
+    right = {("bert", 42): True, ("kd_tinybert", 42): False, ("distilbert", 42): True,
+             ("bert", 43): True}  # of seed 43 the others are not there
+    test = pd.DataFrame([{"model": model, "seed": seed, "id": "a", "right": is_right}
+                         for (model, seed), is_right in right.items()])
+    assert ev.buckets(test) == [{"seed": 42, "id": "a", "bucket": "bert_dbert"}]
 
 
 def test_completeness_is_relative_to_the_change(ev):

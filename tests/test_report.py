@@ -168,6 +168,36 @@ def test_the_interval_of_a_share_ends_at_1(six, tmp_path):
     assert share["high"] == 1 and 0 < share["low"] < share["mean"] == 0.875
 
 
+def test_a_quantity_is_of_its_own_rows(six, tmp_path):
+    measures = six.prepare(measured(six, tmp_path, (42, 43), False))
+    rows = measures["negation"]
+    measures["negation"] = rows.assign(right=(rows["condition"] == "hardly") * 1.0)
+    assert [six.quantity(measures, c, "bert")["mean"] for c in six.NEGATIONS] == [0, 0, 0, 1, 0]
+    rows = measures["faithfulness"].query("model == 'kd_tinybert' and explainer == 'ig'")
+    claim = next(c for c in six.CLAIMS if "effectively zero" in c.quote)
+    _, (result,) = six.evaluate(measures, claim, "ig")
+    assert result["mean"] == pytest.approx(rows["flip"].mean())
+    assert result["baseline"] == pytest.approx(rows["random_flip"].mean())
+
+
+def test_the_deciding_comparison_is_the_worst_for_the_claim(six, tmp_path):
+    measures = six.prepare(measured(six, tmp_path, (42, 43), False))
+    level = {("bert", "distilbert"): 0.9, ("bert", "kd_tinybert"): 0.5}  # the last pair: 0.1
+    rows = measures["agreement"]
+    rows["jaccard"] = [level.get(pair, 0.1) for pair in zip(rows["first"], rows["second"])]
+    rows["jaccard"] += np.random.default_rng(0).uniform(0, 0.01, len(rows))
+    claim = next(c for c in six.judge_claims(measures) if "lowest similarity" in c["quote"])
+    assert claim["verdict"] == "holds" and claim["deciding"]["mean"] == pytest.approx(0.4, abs=0.02)
+
+
+def test_a_stand_in_is_named_by_its_depth(six, tmp_path):
+    measures = measured(six, tmp_path, (42,), True)
+    measures["models"].loc[measures["models"]["model"] == "distilbert", "layers"] = 4
+    names = six.names_of(measures)
+    assert names["distilbert"] == "4 layers, gold labels"
+    assert names["kd_tinybert"] == "half depth, distilled"
+
+
 def test_a_claim_turns_with_its_rows(six, tmp_path):
     measures = six.prepare(measured(six, tmp_path, (42, 43), False))
     claim = next(c for c in six.CLAIMS if c.quote.startswith("DistilBERT remains closer"))
