@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from common import (LABELS, already_made, cosine, digest, explain_missing, explain_shap, fit,
                     load_classifier, load_encoder, load_explanations, load_splits, make_stamp,
                     mask_embedding, mean_embedding, polarity_attributions, predict_proba,
@@ -93,6 +94,25 @@ def test_training_stops_after_two_worse_epochs_and_keeps_the_best_weights(smoke)
     assert [round(epoch["validation_loss"], 3) for epoch in log] == [1.0, 0.5, 0.7, 0.6]
     assert torch.equal(model.classifier.weight, weights[1])
     assert not torch.equal(weights[1], weights[3]) and not model.training
+
+
+def test_the_warm_up_is_linear_over_a_tenth_and_gradients_are_clipped_at_1(smoke):
+    model, tokenizer = load_encoder(str(smoke / "random-bert"), seed=1)
+    rows = load_splits(str(smoke / "text"))["train"][:64]
+    rates, norms = [], []
+
+    def record(optimizer, *_):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        rates.append(optimizer.param_groups[0]["lr"])
+        norms.append(torch.cat([g.flatten() for g in gradients if g is not None]).norm().item())
+
+    hook = register_optimizer_step_pre_hook(record)
+    fit(model, tokenizer, {"train": rows, "validation": rows}, lambda logits, *_: logits.sum(),
+        training_args("", epochs=10, patience=10))  # two steps an epoch, 20 in all
+    hook.remove()
+    expected = [0, 0.5, *(np.arange(18, 0, -1) / 18)]
+    assert rates == pytest.approx(np.array(expected) * 1e-3)
+    assert norms == pytest.approx([1] * 20, rel=1e-3)
 
 
 def test_the_distillation_loss_by_hand(scripts):

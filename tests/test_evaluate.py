@@ -37,13 +37,15 @@ def lime(text, words, weights):
 def test_faithfulness_of_a_planted_model(ev, planted):
     rows = [explained(*planted, EXCELLENT, [0, 0.3, -0.05, 0, 0.2]),
             explained(*planted, DULL, [0, -0.05, 0.02, 0.15])]
+    planted[0].embeddings.weight[planted[1].mask_token_id] = -0.02
     found = pd.DataFrame(ev.faithfulness(*planted, {"shap": rows})).set_index(["id", "k"])
     of_3, of_10, dull = found.loc[EXCELLENT, 3], found.loc[EXCELLENT, 10], found.loc[DULL, 3]
     # EXCELLENT without its top 3 has p(4) = 0.3 < p(0); DULL loses 0.15 - 0.05 + 0.02.
     assert of_3.confidence_drop == pytest.approx(0.55) and of_3.flip
     assert dull.confidence_drop == pytest.approx(0.12) and not dull.flip
     assert of_10.confidence_drop == of_10.random_drop == pytest.approx(0.55)  # none is left
-    assert found.masked_drop.equals(found.confidence_drop)  # this model gives [MASK] no weight
+    # Three times [MASK] lower p(4) by 0.06, which EXCELLENT loses and DULL, of class 0, gains.
+    assert (of_3.masked_drop, dull.masked_drop) == pytest.approx((0.61, 0.06))
     p = common.predict_proba(*planted, ev.changed_inputs(planted[1], rows[0], 3)[2:])[:, 4]
     assert of_3.random_drop == pytest.approx(0.85 - p.mean()) and 0 < of_3.random_drop < 0.55
     assert of_3.random_flip == (p < 0.5).mean()

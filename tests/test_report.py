@@ -180,6 +180,31 @@ def test_a_quantity_is_of_its_own_rows(six, tmp_path):
     assert result["baseline"] == pytest.approx(rows["random_flip"].mean())
 
 
+def test_quantities_by_hand(six):
+    rows = pd.DataFrame({"confidence": [0.95, 0.85, 0.85], "predicted": [1, 2, 3],
+                         "label": [1, 1, 3]})
+    assert six.calibration_error(rows) == pytest.approx((0.05 + 0.7) / 3)
+    rows = pd.DataFrame({"jaccard": [0.5, 0.7], "chance_jaccard": [0.2, 0.4]})
+    assert six.over_chance(rows) == pytest.approx(0.3 / 0.7)  # of the means
+
+
+def test_quantities_that_need_other_rows(six, tmp_path):
+    raw = measured(six, tmp_path, (42, 43), False)
+    predictions = raw["predictions"].drop_duplicates(["seed", "model", "id"])
+    differs = (predictions["model"] == "kd_tinybert") & (predictions["id"] == "s0")
+    raw["predictions"] = predictions.assign(predicted=1 + differs)
+    wrong = raw["contrast"]["positive"] == "fine"
+    raw["contrast"] = raw["contrast"].assign(right_label=1.0 - wrong)
+    measures, of_bert = six.prepare(raw), raw["contrast"].query("model == 'bert'")
+    ratio = of_bert.groupby("connective")["polarity_post_but_ratio"].mean()
+    expected = {"ratio, “but” − “and”": ratio["but"] - ratio["and"],
+                "right, adjective not in top 3": of_bert.query(
+                    "connective == 'but' and right_label == 1")["misses_second_adjective"].mean()}
+    for name, value in expected.items():
+        assert six.quantity(measures, name, "bert")["mean"] == pytest.approx(value)
+    assert six.quantity(measures, "same class as {bert}", "kd_tinybert")["mean"] == 7 / 8
+
+
 def test_the_deciding_comparison_is_the_worst_for_the_claim(six, tmp_path):
     measures = six.prepare(measured(six, tmp_path, (42, 43), False))
     level = {("bert", "distilbert"): 0.9, ("bert", "kd_tinybert"): 0.5}  # the last pair: 0.1
