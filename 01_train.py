@@ -10,20 +10,15 @@ The paper's test accuracies: BERT 0.538, DistilBERT 0.517 (Figure 4; 04 measures
 """
 import torch.nn.functional as F
 
-from common import (SEED, add_training_flags, already_made, cli, digest, family, fit, load_encoder,
-                    load_splits, make_stamp, pick_device, run, save_classifier, training_arguments)
-
-
-def cross_entropy(logits, labels, split, rows):
-    """Mean cross-entropy with the gold labels. logits (b, 5), labels (b,). split and rows are not
-    used here; 02 finds the teacher's logits by them."""
-    return F.cross_entropy(logits, labels)
+from common import (SEED, add_training_flags, already_made, check_same_tokens, cli, fit,
+                    load_encoder, load_splits, model_name, pick_device, positive, run,
+                    save_classifier, training_stamp)
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, data=True, device=True, overwrite=True)
-    parser.add_argument("--model", type=family, required=True, help="its name, without the seed")
-    parser.add_argument("--seed", type=int, default=SEED, help="of head, order and dropout")
+    parser = cli(__doc__, "--data", "--device", "--overwrite")
+    parser.add_argument("--model", type=model_name, required=True, help="its name, without the seed")
+    parser.add_argument("--seed", type=positive, default=SEED, help="of head, order and dropout")
     add_training_flags(parser)
     return parser.parse_args(argv)
 
@@ -33,14 +28,19 @@ def main():
     device = pick_device(args.device)
     splits = load_splits(args.data)
     folder = f"{args.artifacts}/models/{args.model}_{args.seed}"
-    stamp = make_stamp(training_arguments(args), {"text": digest(splits)}, device)
+    stamp = training_stamp(args, splits, device)
     if already_made(f"{folder}/stamp.json", stamp, args.overwrite):
         print(f"{folder} already exists, skipping")
         return args
 
-    model, tokenizer = load_encoder(args.checkpoint, args.seed, args.keep_layers)
+    model, tokenizer = load_encoder(args.checkpoint, args.seed)
+    check_same_tokens(args, tokenizer, [row["text"] for row in splits["test"]])
     print(f"{folder}: {args.checkpoint}, {model.num_parameters() / 1e6:.1f} M parameters, "
           f"{len(splits['train'])} training sentences, {device}", flush=True)
+
+    def cross_entropy(logits, labels, split, rows):
+        return F.cross_entropy(logits, labels)
+
     log = fit(model.to(device), tokenizer, splits, cross_entropy, args)
     save_classifier(model, tokenizer, log, args, stamp)
     return args

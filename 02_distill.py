@@ -2,46 +2,132 @@
 
     L = alpha CE(z_s, y) + beta T^2 KL(p_t || p_s),  p = softmax(z / T),  alpha = beta = 0.5, T = 2
 
+Future Work (Section 6) asks for "constraints on internal representations or token-level
+attributions". With --perturbed and --hidden GAMMA the student also answers a perturbed copy x~ of
+each sentence, such as SHAP and LIME ask a model about, and the loss has two more terms (A32):
+
+    + beta T^2 KL(p_t(x~) || p_s(x~)) + gamma H(x~)
+
 Reads   the text (--data); models/<teacher>_<seed>/; a pretrained student (--checkpoint)
 Writes  models/<model>_<seed>/ : weights, config, tokenizer, training_log.json, stamp.json
 
     python 02_distill.py --checkpoint huawei-noah/TinyBERT_General_6L_768D
+    python 02_distill.py --model kd_aligned --perturbed --hidden 3 \\
+                         --checkpoint huawei-noah/TinyBERT_General_6L_768D
 
 With --model kd_soft --alpha 0 --beta 1 it distils from soft logits alone, as 3.2 has it (A6). The
 paper's test accuracy: KD-TinyBERT 0.541 (Figure 4; 04 measures ours).
 """
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from common import (SEED, add_training_flags, already_made, cli, digest, encode, family, fit,
-                    load_classifier, load_encoder, load_splits, make_stamp, pick_device,
-                    predict_logits, run, save_classifier, training_arguments, weights_digest)
+from common import (SEED, add_training_flags, already_made, autocast, check_same_tokens, cli,
+                    encode, fit, load_classifier, load_encoder, load_splits, model_name, pad,
+                    pick_device, pick_precision, positive, predict_logits, run, save_classifier,
+                    stop, training_stamp, weights_digest)
+
+
+def kl_divergence(student_logits, teacher_logits, temperature):
+    """KL(p_t || p_s) of the softened distributions, a mean over the batch. Both logits (b, 5)."""
+    # batchmean: the default reduction would divide by the number of classes too
+    return F.kl_div(F.log_softmax(student_logits / temperature, -1),
+                    F.softmax(teacher_logits / temperature, -1), reduction="batchmean")
 
 
 def distillation_loss(student_logits, teacher_logits, labels, alpha=0.5, beta=0.5, temperature=2.0):
     """The equation of 3.5, a mean over the batch. Both logits (b, 5), labels (b,)."""
-    cross_entropy = F.cross_entropy(student_logits, labels)
-    # batchmean: the default reduction would divide by the number of classes too
-    kl = F.kl_div(F.log_softmax(student_logits / temperature, -1),
-                  F.softmax(teacher_logits / temperature, -1), reduction="batchmean")
-    return alpha * cross_entropy + beta * temperature**2 * kl
+    kl = kl_divergence(student_logits, teacher_logits, temperature)
+    return alpha * F.cross_entropy(student_logits, labels) + beta * temperature**2 * kl
+
+
+def perturbed_copy(ids, mask_id, rng, most=1.0):
+    """x~ of one sentence: ids, of which [CLS] in front and [SEP] at the end stay. Each wordpiece
+    goes with probability r, drawn from (0, most): with most = 1 every number of wordpieces that go
+    is equally likely, as in Shapley's coalitions. With probability 1/2 they are deleted, else
+    replaced by [MASK]. rng: a NumPy generator. Returns a list of ids."""
+    goes = rng.random(len(ids) - 2) < rng.uniform(0, most)
+    if rng.random() < 0.5:
+        inside = [piece for piece, gone in zip(ids[1:-1], goes) if not gone]
+    else:
+        inside = [mask_id if gone else piece for piece, gone in zip(ids[1:-1], goes)]
+    return [ids[0], *inside, ids[-1]]
+
+
+def hidden_distance(student_hidden, teacher_hidden, mask):
+    """H: 1 - cos(h_s^k, h_t^g(k)), a mean over the tokens and over the student's layers k; g(k) is
+    the teacher's layer at the same relative depth. Of the last layer [CLS] alone, which the head
+    reads. Hidden states: of the embeddings and of each layer, (b, n, width); mask: (b, n), 1 for a
+    token, 0 for padding."""
+    layers, distances = len(student_hidden) - 1, []
+    for k in range(1, layers + 1):
+        g = k * (len(teacher_hidden) - 1) // layers
+        tokens = slice(0, 1) if k == layers else slice(None)
+        student, teacher = student_hidden[k][:, tokens], teacher_hidden[g][:, tokens]
+        distance = 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
+        distances.append((distance * mask[:, tokens]).sum() / mask[:, tokens].sum())
+    return torch.stack(distances).mean()
+
+
+def alignment_loss(student, hidden, ids, rows, epoch, *, teacher, tokenizer, args):
+    """What --perturbed and --hidden add to the loss of a batch (A32). hidden: the student's hidden
+    states of the sentences; ids: their token ids; rows: their numbers in the training split, which
+    with seed and epoch decide how each is perturbed."""
+    precision, loss = pick_precision(args.precision, student.device), 0
+    if args.perturbed is not None:
+        rngs = [np.random.default_rng([args.seed, epoch, row]) for row in rows]
+        ids = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturbed)
+               for x, rng in zip(ids, rngs)]
+    batch = pad(tokenizer, ids, student.device)
+    with autocast(student.device, precision):
+        with torch.no_grad():
+            of_teacher = teacher(**batch, output_hidden_states=True)
+        if args.perturbed is not None:
+            of_student = student(**batch, output_hidden_states=True)
+            hidden = of_student.hidden_states
+    if args.perturbed is not None:
+        kl = kl_divergence(of_student.logits.float(), of_teacher.logits.float(), args.temperature)
+        loss = args.beta * args.temperature**2 * kl
+    if args.hidden:
+        loss = loss + args.hidden * hidden_distance(hidden, of_teacher.hidden_states,
+                                                    batch["attention_mask"])
+    return loss
 
 
 def decoded(tokenizer, texts):
-    """What the teacher reads: "each student batch was decoded and re-tokenized" (3.5). Unknown
-    words drop out with the special tokens."""
+    """What the teacher reads: "each student batch was decoded and re-tokenized" (3.5). As all
+    models have one vocabulary (A3), this changes nothing but that unknown words drop out."""
     return tokenizer.batch_decode(encode(tokenizer, texts), skip_special_tokens=True,
                                   clean_up_tokenization_spaces=False)
 
 
+def check_alignment(teacher, student):
+    """Stops unless the hidden states of the student can be compared with the teacher's."""
+    ours, theirs = student.config, teacher.config
+    if ours.hidden_size != theirs.hidden_size:
+        stop(f"--hidden compares hidden states: the student's have {ours.hidden_size} numbers a "
+             f"token, the teacher's {theirs.hidden_size}")
+    if theirs.num_hidden_layers % ours.num_hidden_layers:
+        stop(f"--hidden pairs layers: the teacher's {theirs.num_hidden_layers} are no multiple of "
+             f"the student's {ours.num_hidden_layers}")
+
+
 def parse_args(argv=None):
-    parser = cli(__doc__, data=True, device=True, overwrite=True)
-    parser.add_argument("--model", type=family, default="kd_tinybert", help="the student's name")
-    parser.add_argument("--teacher", type=family, default="bert", help="a model that 01 trained")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the student and of its teacher")
+    parser = cli(__doc__, "--data", "--device", "--overwrite")
+    parser.add_argument("--model", type=model_name, default="kd_tinybert",
+                        help="the student's name, without the seed")
+    parser.add_argument("--teacher", type=model_name, default="bert", help="a model that 01 trained")
+    parser.add_argument("--seed", type=positive, default=SEED,
+                        help="of the student and of its teacher")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the gold labels")
     parser.add_argument("--beta", type=float, default=0.5, help="weight of the teacher")
     parser.add_argument("--temperature", type=float, default=2.0, help="T of the equation")
+    parser.add_argument("--perturbed", type=float, nargs="?", const=1.0, metavar="MOST",
+                        help="learn from a perturbed copy of each sentence too; a wordpiece goes "
+                        "with a probability of at most MOST (1; with 0 the copy is the sentence)")
+    parser.add_argument("--hidden", type=float, default=0.0, metavar="GAMMA",
+                        help="weight of the distance of hidden states to the teacher's, on the "
+                        "copies or, without --perturbed, on the sentences")
     add_training_flags(parser)
     return parser.parse_args(argv)
 
@@ -53,33 +139,33 @@ def main():
     folder = f"{args.artifacts}/models/{args.model}_{args.seed}"
     teacher_name = f"{args.teacher}_{args.seed}"
     teacher_weights = weights_digest(args.artifacts, teacher_name, splits)
-    inputs = {"text": digest(splits), "teacher": teacher_weights}
-    stamp = make_stamp(training_arguments(args), inputs, device)
+    stamp = training_stamp(args, splits, device, teacher=teacher_weights)
     if already_made(f"{folder}/stamp.json", stamp, args.overwrite):
         print(f"{folder} already exists, skipping")
         return args
 
     teacher, teacher_tokenizer = load_classifier(args.artifacts, teacher_name, device)
-    student, tokenizer = load_encoder(args.checkpoint, args.seed, args.keep_layers)
+    student, tokenizer = load_encoder(args.checkpoint, args.seed)
+    check_same_tokens(args, tokenizer, [row["text"] for row in splits["test"]])
+    aligned = args.perturbed is not None or args.hidden > 0
+    if args.hidden:
+        check_alignment(teacher, student)
     print(f"{folder}: {args.checkpoint}, {student.num_parameters() / 1e6:.1f} M parameters, "
           f"teacher {teacher_name}, {device}", flush=True)
     teacher_logits = {}  # 3.5: "the teacher kept frozen throughout", so they are computed once
     for split in ("train", "validation"):
-        texts = [row["text"] for row in splits[split]]
-        decoded_texts = decoded(tokenizer, texts)
-        original_ids = encode(teacher_tokenizer, texts)
-        decoded_ids = encode(teacher_tokenizer, decoded_texts)
-        changed = sum(a != b for a, b in zip(original_ids, decoded_ids))
-        print(f"{changed} of {len(texts)} {split} sentences change by being decoded and tokenized "
-              "again", flush=True)
-        logits = predict_logits(teacher, teacher_tokenizer, decoded_texts)
+        read = decoded(tokenizer, [row["text"] for row in splits[split]])
+        logits = predict_logits(teacher, teacher_tokenizer, read)
         teacher_logits[split] = torch.tensor(logits, dtype=torch.float32, device=device)
 
     def loss(student_logits, labels, split, rows):
         return distillation_loss(student_logits, teacher_logits[split][rows], labels, args.alpha,
                                  args.beta, args.temperature)
 
-    log = fit(student.to(device), tokenizer, splits, loss, args)
+    def extra_loss(*batch):
+        return alignment_loss(*batch, teacher=teacher, tokenizer=tokenizer, args=args)
+
+    log = fit(student.to(device), tokenizer, splits, loss, args, extra_loss if aligned else None)
     save_classifier(student, tokenizer, log, args, stamp)
     return args
 

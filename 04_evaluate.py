@@ -1,22 +1,21 @@
 """Sections 3.7 (1, 2, 3, 5) and 4.1-4.4: measure accuracy, faithfulness, agreement and direction.
 
-Each measure is a formula of one sentence, and its file has one row per sentence. No mean is
-computed: 06_figures.py makes the paper's tables from these rows.
+Each function scores one sentence, and each file has one row per sentence; 06_figures.py averages.
 
 Reads   the text (--data); subset.jsonl; explanations/ and models/ of all models that are explained
-Writes  to measures/: labels.jsonl (Figure 1), short_tokens.jsonl (Table 1), agreement.jsonl (Table
-        2), direction.jsonl (Table 3), explainers.jsonl, completeness.jsonl, buckets.jsonl (3.7);
-        for each model models.<model>_<seed>.jsonl, predictions.<model>_<seed>.jsonl (Figure 4) and
-        faithfulness.<model>_<seed>.jsonl (Table 1); stamps
+Writes  to measures/, for all models together: labels.jsonl (Figure 1), predictions.jsonl (Figure
+        4), faithfulness.jsonl and short_tokens.jsonl (Table 1), agreement.jsonl (Table 2),
+        direction.jsonl (Table 3), explainers.jsonl (3.7 (2)), buckets.jsonl (3.7 (5)),
+        completeness.jsonl, models.jsonl; a stamp
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
 
-Run it again after each further model or seed: only models with new weights or explanations are
-scored. That takes one minute per model on a T4 (an estimate), one to three on two CPU cores.
+Everything is computed anew, so a formula that you change gives another number. That takes one
+minute per model on a T4 (an estimate), one to three on two CPU cores.
 """
 import math
 import re
-from itertools import chain, product
+from itertools import product
 from math import comb
 from pathlib import Path
 
@@ -26,13 +25,12 @@ import pandas as pd
 from common import (KS, LABELS, PAIRS, PAPER_MODELS, cli, cosine, digest, explained_models,
                     load_classifier, load_explanations, load_splits, load_subset, make_stamp,
                     model_stamp, pick_device, polarity_attributions, predict_proba,
-                    predicted_attributions, read_json, read_jsonl, remove, run, sentence_seed, stop,
-                    token_ids, token_spans, top_k, weights_digest, write_json, write_jsonl)
+                    predicted_attributions, read_json, remove, run, sentence_seed, stop, token_ids,
+                    token_spans, top_k, weights_digest, write_json, write_jsonl)
 
 EXPLAINERS = ("shap", "lime", "ig")  # of all sentences
 VARIANTS = ("shap_mask", "lime_seed")  # of some sentences, for BERT of the first seed
-EXPLAINER_PAIRS = (("shap", "lime"), ("shap", "ig"), ("lime", "ig"),
-                   ("shap", "shap_mask"), ("lime", "lime_seed"))
+EXPLAINER_PAIRS = ("shap/lime", "shap/ig", "lime/ig", "shap/shap_mask", "lime/lime_seed")
 RANDOM_DRAWS = 5  # random removals a sentence
 BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
     (True, True, True): "all_correct", (False, False, False): "all_wrong",
@@ -42,8 +40,8 @@ BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
 
 
 # --------------------------------------------------------------------------------------------------
-# 3.6: an explanation as a series of signed scores. Its index is the units of the sentence in order:
-# wordpieces by position (A3), or LIME's words, each with all its occurrences.
+# 3.6: an explanation as a pandas Series of signed scores. Its index is the units of the sentence:
+# the positions of its wordpieces (A3), or LIME's words, each word with all its occurrences.
 
 def scores(row, polarity=False):
     """The series of an explained sentence, of the predicted class or of the polarity score. A word
@@ -70,7 +68,8 @@ def word_pieces(text, spans):
 
 
 def word_scores(row):
-    """The series over words, to compare explainers: a word's wordpieces are added up."""
+    """The series over words, to compare explainers. A word's score is the sum over its wordpieces,
+    in all its occurrences."""
     if "words" in row:
         return scores(row)
     phi, pieces = predicted_attributions(row), word_pieces(row["text"], row["spans"])
@@ -80,16 +79,13 @@ def word_scores(row):
 # --------------------------------------------------------------------------------------------------
 # 3.7 (1) and 4.2: faithfulness
 
-def drop_and_flip(row, p):
-    """p(y|x) - p(y|x'), y the class predicted for x (A14), and whether x' gets another class, of m
-    changed sentences x' with probabilities p (m, 5). Both (m,)."""
-    y = row["predicted"]
-    return row["probabilities"][y] - p[:, y], p.argmax(1) != y
-
-
 def changed_inputs(tokenizer, row, k):
-    """One sentence as wordpiece ids: without its top k units (A4), with [MASK] in their place, and,
-    RANDOM_DRAWS times, without k random units: the same ones for every model."""
+    """The sentence, changed, as wordpiece ids. "top": without its k units of largest |score| (A4);
+    "masked": with [MASK] in their place; "random": five times without k random units.
+
+    Where the units are LIME's words, all occurrences of a word are removed. The random units come
+    from NumPy's default_rng with the seed CRC-32 of "0 <text>": they are the same for every model.
+    """
     ids, (_, spans) = token_ids(tokenizer, row["text"]), token_spans(tokenizer, row["text"])
     pieces = {position: [position] for position in range(len(ids))}
     if "words" in row:
@@ -98,31 +94,42 @@ def changed_inputs(tokenizer, row, k):
     def positions(units):
         return [position for unit in units for position in pieces[unit]]
 
-    top = positions(top_units(scores(row), k))
-    masked = tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids))
-    changed, units = [remove(ids, top), masked], list(pieces)
+    top, units = positions(top_units(scores(row), k)), list(pieces)
     rng = np.random.default_rng(sentence_seed(0, row["text"]))
-    for _ in range(RANDOM_DRAWS):
-        drawn = [units[i] for i in rng.permutation(len(units))[:k]]
-        changed.append(remove(ids, positions(drawn)))
-    return changed
+    draws = [rng.permutation(len(units))[:k] for _ in range(RANDOM_DRAWS)]
+    return {"top": remove(ids, top),
+            "masked": tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids)),
+            "random": [remove(ids, positions(units[i] for i in drawn)) for drawn in draws]}
+
+
+def drop_and_flip(row, p):
+    """3.7 (1), for a sentence x and its changed form x' with probabilities p (5,). The drop is
+    p(y|x) - p(y|x'), where y is the class predicted for x (A14). It is a flip when another class is
+    predicted for x'."""
+    y = row["predicted"]
+    return row["probabilities"][y] - p[y], p.argmax() != y
 
 
 def faithfulness(model, tokenizer, methods):
-    """A row for each explainer, sentence and k. methods: {explainer: rows}. The changed sentences
-    are scored in one call, because many of them are equal."""
-    cases = []
-    for method, rows in methods.items():
-        cases += [(method, row, k) for row, k in product(rows, KS)]
-    inputs = chain.from_iterable(changed_inputs(tokenizer, row, k) for _, row, k in cases)
-    p = predict_proba(model, tokenizer, list(inputs)).reshape(len(cases), -1, len(LABELS))
+    """A row for each explainer, sentence and k. methods: {explainer: rows}."""
+    cases, inputs = [], []
+    for (method, rows), k in product(methods.items(), KS):
+        for row in rows:
+            changed = changed_inputs(tokenizer, row, k)
+            cases.append((method, k, row, changed))
+            inputs += [changed["top"], changed["masked"], *changed["random"]]
+    p = dict(zip(inputs, predict_proba(model, tokenizer, inputs)))  # many inputs are equal
     result = []
-    for (method, row, k), p_changed in zip(cases, p):
-        drops, flips = drop_and_flip(row, p_changed)  # in the order of changed_inputs
+    for method, k, row, changed in cases:
+        drop, flip = drop_and_flip(row, p[changed["top"]])
+        masked_drop, masked_flip = drop_and_flip(row, p[changed["masked"]])
+        random_drop, random_flip = np.mean(
+            [drop_and_flip(row, p[ids]) for ids in changed["random"]], axis=0)
         result.append({"explainer": method, "k": k, "id": row["id"],
-                       "confidence_drop": drops[0], "flip": flips[0],
-                       "masked_drop": drops[1], "masked_flip": flips[1],
-                       "random_drop": drops[2:].mean(), "random_flip": flips[2:].mean()})
+                       "confidence_drop": drop, "masked_drop": masked_drop,
+                       "random_drop": random_drop, "drop_over_random": drop - random_drop,
+                       "flip": flip, "masked_flip": masked_flip,
+                       "random_flip": random_flip, "flip_over_random": flip - random_flip})
     return result
 
 
@@ -169,11 +176,13 @@ def agreement(a, b, k):
 
 
 def direction(first, second):
-    """Of two explained rows of one sentence (A17): the cosine over all tokens (4.4: "attribution
-    vectors") and over those in the top 10 of either (3.7: "top-k token contributions"), each model
-    for its own predicted class; and over all tokens for the polarity score, the same for both."""
+    """Three cosines of two explained rows of one sentence (A17). cosine is over all tokens (4.4:
+    "attribution vectors"), cosine_top10 over those in the top 10 of either row (3.7: "top-k token
+    contributions"); in both each model explains its own predicted class. polarity_cosine is over
+    all tokens, and both models explain the polarity score."""
     a, b = scores(first), scores(second)
-    top = list(dict.fromkeys(top_units(a, KS[-1]) + top_units(b, KS[-1])))
+    top_a, top_b = top_units(a, KS[-1]), top_units(b, KS[-1])
+    top = top_a + [unit for unit in top_b if unit not in top_a]
     return {"cosine": cosine(a, b), "cosine_top10": cosine(a[top], b[top]),
             "polarity_cosine": cosine(scores(first, True), scores(second, True)),
             "same_prediction": first["predicted"] == second["predicted"]}
@@ -182,162 +191,153 @@ def direction(first, second):
 def explainer_agreement(methods):
     """3.7 (2), pair 4: two explainers of one model, on words, where both explain a sentence."""
     result = []
-    for first, second in EXPLAINER_PAIRS:
+    for pair in EXPLAINER_PAIRS:
+        first, second = pair.split("/")
         others = {row["id"]: row for row in methods[second]}
         for row in [row for row in methods[first] if row["id"] in others]:
             a, b = word_scores(row), word_scores(others[row["id"]])
-            keys = {"first": first, "second": second, "id": row["id"]}
-            result += [keys | agreement(a, b, k) for k in KS]
+            result += [{"explainer": pair, "id": row["id"]} | agreement(a, b, k) for k in KS]
     return result
 
 
 def completeness(row):
-    """Of integrated gradients: the largest completeness gap / the largest |p(x) - p(reference)|."""
+    """Of integrated gradients: the largest completeness gap of the five classes, divided by the
+    largest |p(x) - p(reference)| of the five; null where no p changes by more than rounding."""
     change = np.abs(np.array(row["probabilities"]) - row["base_values"]).max()
-    gap = max(row["completeness_gap"]) / change if change else math.nan
+    gap = max(row["completeness_gap"]) / change if change > 1e-6 else math.nan
     return {"id": row["id"], "relative_gap": gap}
 
 
 # --------------------------------------------------------------------------------------------------
-# Comparisons. explained: {(model, seed): {explainer: rows}}
-
-def load_explained(artifacts, subset):
-    """{(model, seed): {explainer: rows}} of all models that are explained."""
-    explained = {}
-    for model, seed in explained_models(artifacts):
-        rows = {m: load_explanations(artifacts, model, seed, m, subset) for m in EXPLAINERS}
-        rows |= {m: load_explanations(artifacts, model, seed, m) for m in VARIANTS}
-        explained[model, seed] = rows
-    return explained
-
+# Comparisons of models. explained: {(model, seed): {explainer: rows}}
 
 def check_alike(artifacts, explained):
-    """Each explainer's arguments; stops unless these and the tokens are alike for all models."""
-    settings = {}
+    """{explainer: its settings}. Stops where two models were explained with other settings, or
+    where their tokenizers cut a sentence differently: position 3 is then not the same token."""
+    settings, reference, reference_rows = {}, None, []
     for (model, seed), methods in explained.items():
-        found = {"tokens": digest([row["spans"] for row in methods["shap"]])}
-        for method in [m for m in methods if methods[m]]:
-            path = artifacts / "explanations" / f"{model}_{seed}.{method}.stamp.json"
-            found[method] = read_json(path)["arguments"]
-        for what, value in found.items():
-            if value != settings.setdefault(what, value):
-                stop(f"the {what} of {model}_{seed} ({value}) and of the models before it "
-                     f"({settings[what]}) differ; 03_explain.py --overwrite explains anew")
+        name = f"{model}_{seed}"
+        if reference is None:
+            reference, reference_rows = name, methods["shap"]
+        for row, other in zip(methods["shap"], reference_rows):
+            if row["spans"] != other["spans"]:
+                stop(f"the tokenizers of {reference} and {name} cut {row['id']} differently; only "
+                     "models of one vocabulary can be compared")
+        for method in [method for method, rows in methods.items() if rows]:
+            stamp = read_json(artifacts / "explanations" / f"{name}.{method}.stamp.json")
+            usual = settings.setdefault(method, stamp["arguments"])
+            if stamp["arguments"] != usual:
+                stop(f"{method} explained {name} with {stamp['arguments']}, but the models before "
+                     f"it with {usual}; 03_explain.py --overwrite explains anew")
     return settings
 
 
-def with_retrained(explained):
-    """Adds BERT of the next seed as "bert_retrained" of each seed: how much two BERTs agree. The
-    last seed is paired with the first; with two seeds there is only one pair."""
-    seeds = [seed for model, seed in explained if model == "bert"]
-    pairs = list(zip(seeds, seeds[1:]))
-    if len(seeds) > 2:
-        pairs.append((seeds[-1], seeds[0]))
-    return explained | {("bert_retrained", seed): explained["bert", other] for seed, other in pairs}
-
-
 def model_pairs(explained):
-    """[(seed, first, second)]: the paper's pairs (3.7 (2)), and BERT with each further model."""
+    """[(seed, pair, rows of the first by explainer, rows of the second)]. The pairs are the paper's
+    (3.7 (2)), BERT with each further model of its seed, and "bert/bert_next": BERT of each seed
+    with BERT of the next seed, and where there are more than two, the last with the first."""
+    berts = [seed for model, seed in explained if model == "bert"]
+    next_seeds = [*berts[1:], *berts[:1]] if len(berts) > 2 else berts[1:]
+    explained = explained | {("bert_next", seed): explained["bert", next_seed]
+                             for seed, next_seed in zip(berts, next_seeds)}
     further = dict.fromkeys(model for model, _ in explained if model not in PAPER_MODELS)
-    pairs, seeds = [*PAIRS, *product(["bert"], further)], dict.fromkeys(s for _, s in explained)
-    return [(seed, *pair) for seed, pair in product(seeds, pairs)
-            if all((model, seed) in explained for model in pair)]
+    names = [*PAIRS, *(f"bert/{model}" for model in further)]
+    pairs = []
+    for seed, pair in product(dict.fromkeys(seed for _, seed in explained), names):
+        first, second = pair.split("/")
+        if (first, seed) in explained and (second, seed) in explained:
+            pairs.append((seed, pair, explained[first, seed], explained[second, seed]))
+    return pairs
 
 
-def compare_models(explained):
+def compare_models(explained, bucket_of):
     """Tables 2 and 3: the rows of agreement and of direction, for each pair and explainer."""
     agreements, directions = [], []
-    for seed, first, second in model_pairs(explained):
-        for method in EXPLAINERS:
-            for a, b in zip(explained[first, seed][method], explained[second, seed][method]):
-                keys = {"seed": seed, "first": first, "second": second, "explainer": method,
-                        "id": a["id"]}
-                directions.append(keys | direction(a, b))
-                agreements += [keys | agreement(scores(a), scores(b), k) for k in KS]
+    for (seed, pair, first, second), method in product(model_pairs(explained), EXPLAINERS):
+        for a, b in zip(first[method], second[method]):
+            keys = {"seed": seed, "pair": pair, "explainer": method, "id": a["id"],
+                    "bucket": bucket_of.get((seed, a["id"]))}
+            directions.append(keys | direction(a, b))
+            agreements += [keys | agreement(scores(a), scores(b), k) for k in KS]
     return agreements, directions
 
 
-def label_counts(splits):
-    """Figure 1: sentences of each label in each split."""
-    rows = []
-    for split, sentences in splits.items():
-        counts = np.bincount([row["label"] for row in sentences], minlength=len(LABELS))
-        rows += [{"split": split, "label": label, "sentences": n} for label, n in enumerate(counts)]
-    return rows
+def compare_predictions(predictions):
+    """Adds as_bert to the rows: whether BERT of this seed predicts the same class; null where there
+    is none. Returns {(seed, id): bucket}, 3.7 (5): which of the three models are right; a seed
+    without all three has no buckets."""
+    by_sentence, bucket_of = {}, {}
+    for row in predictions:
+        by_sentence.setdefault((row["seed"], row["id"]), {})[row["model"]] = row
+    for sentence, rows in by_sentence.items():
+        bert = rows.get("bert")
+        for row in rows.values():
+            row["as_bert"] = row["predicted"] == bert["predicted"] if bert else None
+        if rows.keys() >= set(PAPER_MODELS):
+            bucket_of[sentence] = BUCKETS[tuple(rows[model]["right"] for model in PAPER_MODELS)]
+    return bucket_of
 
 
-def buckets(test):
-    """3.7 (5): which of the three models are right. test: the frame of all predictions."""
-    right = test.pivot(index=["seed", "id"], columns="model", values="right")
-    right = right.reindex(columns=PAPER_MODELS).dropna()  # no seed without all three
-    return [{"seed": seed, "id": sentence, "bucket": BUCKETS[tuple(outcome)]}
-            for (seed, sentence), *outcome in right.itertuples()]
-
-
-def measure_model(artifacts, model, seed, splits, methods, device):
-    """Write the measures that need the model's predictions, unless they are there for the same
-    weights, text and explanations. Returns two of them: the rows of predictions, for the whole test
-    split, and of faithfulness."""
-    name, folder, keys = f"{model}_{seed}", artifacts / "measures", {"seed": seed, "model": model}
-    inputs = {"weights": weights_digest(artifacts, name, splits), "text": digest(splits)}
-    inputs |= {method: digest(rows) for method, rows in methods.items()}
-    stamp = make_stamp({"k": list(KS), "random_draws": RANDOM_DRAWS}, inputs, device)
-    path = folder / f"{name}.stamp.json"
-    if not path.is_file() or any(read_json(path)[x] != stamp[x] for x in ("arguments", "inputs")):
-        path.unlink(missing_ok=True)
-        classifier, tokenizer = load_classifier(artifacts, name, device)
-        made, test = model_stamp(artifacts, name)["arguments"], splits["test"]
-        p = predict_proba(classifier, tokenizer, [row["text"] for row in test])
-        measured = {
-            "models": [{key: made.get(key) for key in ("checkpoint", "keep_layers", "teacher")}
-                       | {"parameters": classifier.num_parameters(),
-                          "layers": classifier.config.num_hidden_layers}],
-            "predictions": [{"id": row["id"], "label": row["label"], "predicted": q.argmax(),
-                             "confidence": q.max()} for row, q in zip(test, p)],
-            "faithfulness": faithfulness(classifier, tokenizer, methods)}
-        for what, rows in measured.items():
-            write_jsonl(folder / f"{what}.{name}.jsonl", [keys | row for row in rows])
-        write_json(path, stamp)
-        print(f"{name}: measured", flush=True)
-    return [read_jsonl(folder / f"{x}.{name}.jsonl") for x in ("predictions", "faithfulness")]
+def measure_model(artifacts, name, methods, test, device):
+    """{measure: rows} of one model. methods: {explainer: rows}; test: the test split."""
+    model, tokenizer = load_classifier(artifacts, name, device)
+    stamp = model_stamp(artifacts, name)
+    log = read_json(artifacts / "models" / name / "training_log.json")
+    p = predict_proba(model, tokenizer, [row["text"] for row in test])
+    return {"models": [{"checkpoint": stamp["checkpoint"],
+                        "teacher": stamp["arguments"].get("teacher"),
+                        "layers": model.config.num_hidden_layers,
+                        "parameters": model.num_parameters(),
+                        "training_seconds": sum(epoch["seconds"] for epoch in log)}],
+            "predictions": [{"id": row["id"], "label": row["label"], "predicted": int(q.argmax()),
+                             "confidence": q.max(), "right": bool(q.argmax() == row["label"])}
+                            for row, q in zip(test, p)],
+            "faithfulness": faithfulness(model, tokenizer, methods),
+            "short_tokens": [short_tokens(row) for row in methods["lime"]],
+            "explainers": explainer_agreement(methods),
+            "completeness": [completeness(row) for row in methods["ig"]]}
 
 
 def parse_args(argv=None):
-    return cli(__doc__, data=True, device=True).parse_args(argv)
+    return cli(__doc__, "--data", "--device").parse_args(argv)
 
 
 def main():
     args = parse_args()
     device, artifacts = pick_device(args.device), Path(args.artifacts)
     splits, subset = load_splits(args.data), load_subset(artifacts)
-    explained = load_explained(artifacts, subset)
+    explained, weights = {}, {}
+    for model, seed in explained_models(artifacts):
+        explained[model, seed] = {
+            method: load_explanations(artifacts, model, seed, method, subset)
+            for method in EXPLAINERS + VARIANTS}
+        weights[f"{model}_{seed}"] = weights_digest(artifacts, f"{model}_{seed}", splits)
     settings = check_alike(artifacts, explained)
 
-    measures = {"labels": label_counts(splits)}  # Figure 1
-    measures |= {"short_tokens": [], "completeness": [], "explainers": []}
-    predictions, removals, weights = [], [], {}
-    for (model, seed), methods in explained.items():  # Figure 4, Table 1
-        measured = measure_model(artifacts, model, seed, splits, methods, device)
-        predictions, removals = predictions + measured[0], removals + measured[1]
-        who = {"seed": seed, "model": model}
-        measures["short_tokens"] += [who | short_tokens(row) for row in methods["lime"]]
-        measures["completeness"] += [who | completeness(row) for row in methods["ig"]]
-        measures["explainers"] += [who | row for row in explainer_agreement(methods)]
-        weights[f"{model}_{seed}"] = weights_digest(artifacts, f"{model}_{seed}")
-    test = pd.DataFrame(predictions)
-    test["right"] = test["label"] == test["predicted"]
-    measures["buckets"] = buckets(test)
-    measures["agreement"], measures["direction"] = compare_models(with_retrained(explained))
-    for name, rows in measures.items():
-        write_jsonl(artifacts / f"measures/{name}.jsonl", rows)
+    measures = {"labels": [
+        {"split": split, "label": label, "sentences": [row["label"] for row in rows].count(label)}
+        for split, rows in splits.items() for label in range(len(LABELS))]}
+    for (model, seed), methods in explained.items():
+        measured = measure_model(artifacts, f"{model}_{seed}", methods, splits["test"], device)
+        for measure, rows in measured.items():
+            keyed = [{"seed": seed, "model": model} | row for row in rows]
+            measures[measure] = measures.get(measure, []) + keyed
+        print(f"{model}_{seed}: measured", flush=True)
+    bucket_of = compare_predictions(measures["predictions"])
+    measures["buckets"] = [{"seed": seed, "id": sentence, "bucket": bucket}
+                           for (seed, sentence), bucket in bucket_of.items()]
+    measures["agreement"], measures["direction"] = compare_models(explained, bucket_of)
+    for measure, rows in measures.items():
+        write_jsonl(artifacts / f"measures/{measure}.jsonl", rows)
     inputs = {"subset": digest(subset), "text": digest(splits), "weights": weights}
     write_json(artifacts / "measures/04_evaluate.stamp.json", make_stamp(settings, inputs, device))
 
-    top3 = pd.DataFrame(removals).query("explainer == 'shap' and k == 3")
-    columns = ["confidence_drop", "random_drop", "flip", "random_flip"]
-    means = top3.groupby(["seed", "model"], sort=False)[columns].mean()
-    means.insert(0, "accuracy", test.groupby(["seed", "model"])["right"].mean())
-    print(means.to_string(float_format="{:.3f}".format))
+    table = pd.DataFrame(measures["faithfulness"]).query("explainer == 'shap' and k == 3")
+    table = table.groupby(["seed", "model"], sort=False)[
+        ["confidence_drop", "random_drop", "flip", "random_flip"]].mean()
+    test = pd.DataFrame(measures["predictions"]).groupby(["seed", "model"])
+    table.insert(0, "accuracy", test["right"].mean())
+    print(table.to_string(float_format="{:.3f}".format))
     return args
 
 

@@ -1,15 +1,17 @@
-"""Sections 3.7 (4, 6) and 4.5: probe sentences, the words that get the credit, the case studies.
+"""Sections 3.7 (4) and 4.5: probe sentences, and the words that get the credit (5.2, 5.3).
 
-Reads   the text (--data); models/; subset.jsonl; explanations/*.shap.jsonl of all explained models
+Reads   the text (--data); subset.jsonl; models/ and explanations/ of one explained model, or of all
 Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained; a stamp beside it
         probes/polarity_words.json: words that go with high or low labels in the training text
-        measures/contrast, example, negation, words, cases.jsonl: one row a sentence; their stamp
+        to measures/, for each model: contrast.<model>_<seed>.jsonl (Table 4), example (Table 5),
+        negation and words; a stamp
 
     python 05_probes.py --data SetFit/sst5 --artifacts artifacts
+    python 05_probes.py --model bert --seed 42
 
 SHAP of 576 sentences a model takes most of the time: some minutes on a T4 or, with a small model,
-on two CPU cores. After an interruption the same command goes on. With --shard 0/2 and 1/2 two
-processes explain half each; without --shard it then measures.
+on two CPU cores. After an interruption the same command goes on with the next sentence. What
+follows from the explanations is computed anew each time.
 """
 import re
 from functools import partial
@@ -20,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import (cli, cosine, digest, explain_missing, explain_shap,
-                    explained_models, load_classifier, load_explanations, load_splits, load_subset,
-                    make_stamp, mean_embedding, pick_device, polarity_attributions, positive,
-                    predict_proba, predicted_attributions, read_json, run, top_k,
+from common import (SEED, cli, digest, explain_missing, explain_shap, explained_models,
+                    load_classifier, load_explanations, load_splits, load_subset, make_stamp,
+                    mean_embedding, model_name, pick_device, polarity_attributions, positive,
+                    predict_proba, predicted_attributions, read_json, run, stop, top_k,
                     weights_digest, write_json, write_jsonl)
 
 # A20: the paper names excellent, joyful, dull, weak and this frame; the other adjectives are ours
@@ -32,14 +34,16 @@ POSITIVE = """excellent joyful brilliant wonderful delightful superb charming gr
 NEGATIVE = """dull weak terrible awful boring bad disappointing poor tedious horrible ugly
     stupid""".split()
 FRAME = "The movie was {} but the ending was {}."
+FLIPPED = {  # A30; {0} and {1} are the adjectives in the order of the sentence that is flipped
+    "clauses": "The ending was {1} but the movie was {0}.",
+    "adjectives": "The movie was {1} but the ending was {0}."}
 CONDITIONS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
-POLARITIES = ("Neg", "Neutral", "Pos")  # Table 5; an adjective's or clause's polarity is 0 or 2
-AFFIRMED = "The movie was {}."
-NEGATIONS = {  # A22: the negated sentence, and the one without the negation
-    "not": ("The movie was not {}.", AFFIRMED), "never": ("The movie was never {}.", AFFIRMED),
-    "n't": ("The movie wasn't {}.", AFFIRMED), "hardly": ("The movie was hardly {}.", AFFIRMED),
-    "out of scope": ("The movie was {} and I did not see it alone.",
-                     "The movie was {} and I saw it alone.")}
+POLARITIES = ("Neg", "Neutral", "Pos")  # Table 5, A23; the code has their positions, 0, 1 and 2
+NEGATIONS = {  # A22
+    "not": "The movie was not {}.", "never": "The movie was never {}.",
+    "n't": "The movie wasn't {}.", "hardly": "The movie was hardly {}.",
+    "out of scope": "The movie was {} and I did not see it alone."}
+NOT_NEGATED = "The movie was {} and I saw it alone."  # what "out of scope" is compared with
 # A27: articles, prepositions, conjunctions, auxiliaries (also of "it's": s), pronouns; no negations
 FUNCTION_WORDS = set("""
     a an the about across after against among around as at before behind between by during for from
@@ -54,20 +58,25 @@ WORD = re.compile(r"\w+")
 # --------------------------------------------------------------------------------------------------
 # 4.5: the contrastive set, Tables 4 and 5
 
-def contrast_sentences(positive_words, negative_words):
-    """4.5: "pairing positive and negative adjectives in both orders"; n of each give 2 n^2 rows
-    with "but" and 2 n^2 with "and", each with its variants: no connective (A21), and flipped.
-    second, polarity: the adjective of the second clause, and its polarity."""
-    rows = []
-    for connective, good, bad in product(("but", "and"), positive_words, negative_words):
-        frame = FRAME.replace("but", connective)
-        for first, second, polarity in ((good, bad, 0), (bad, good, 2)):
-            rows.append({"connective": connective, "id": f"{first}-{second}", "positive": good,
-                         "negative": bad, "polarity": polarity, "second": second,
-                         "text": frame.format(first, second),
-                         "without_but": FRAME.replace(" but", "").format(first, second),
-                         "flipped": frame.format(second, first)})
-    return rows
+def contrast_sentence(good, bad, second_polarity, flip="clauses"):
+    """A pair of adjectives in one order, the good one second where second_polarity is 2, the bad
+    one where it is 0. Of "joyful", "weak" and 2:
+
+    text         The movie was weak but the ending was joyful.
+    without_but  The movie was weak the ending was joyful.       (3.7, A21)
+    flipped      The ending was joyful but the movie was weak.   (3.7: "the two clauses swapped")
+    with_and     The movie was weak and the ending was joyful.
+
+    Its id is weak-joyful, and that of the sentence with "and" weak-joyful-and. With flip
+    "adjectives" (A30) flipped is: The movie was joyful but the ending was weak.
+    """
+    first, second = (bad, good) if second_polarity == 2 else (good, bad)
+    return {"id": f"{first}-{second}", "and_id": f"{first}-{second}-and", "positive": good,
+            "negative": bad, "second_adjective": second, "second_polarity": second_polarity,
+            "text": FRAME.format(first, second),
+            "without_but": FRAME.replace(" but", "").format(first, second),
+            "flipped": FLIPPED[flip].format(first, second),
+            "with_and": FRAME.replace("but", "and").format(first, second)}
 
 
 def polarity_shares(p):
@@ -97,35 +106,37 @@ def post_but_ratio(row, phi, connective="but"):
     return post / (pre + post) if pre + post > 1e-12 else np.nan
 
 
-def expectations(original, without_but, flipped, second):
+def expectations(original, without_but, flipped, second_polarity):
     """3.7 (4)'s three expectations of a sentence (A25), from each variant's five probabilities.
-    1: the predicted polarity is `second`, that of the second clause, 0 or 2.
-    2: it is, and with flipped clauses it is the other one's.
-    3: p of the predicted class (of the five, as in A14) falls when "but" is deleted."""
-    says, says_flipped = polarity_shares(original).argmax(), polarity_shares(flipped).argmax()
-    return {"follows_second_clause": says == second,
-            "swaps_with_clauses": says == second and says_flipped == 2 - second,
-            "less_confident_without_but": without_but[original.argmax()] < original.max()}
+    1: the predicted polarity is that of the second clause, 0 or 2.
+    2: it is, and of the flipped sentence the other polarity is predicted.
+    3: p of the class predicted for the original (of the five, A14) falls when "but" is deleted;
+       the drop itself stands beside it."""
+    predicted, flipped_to = polarity_shares(original).argmax(), polarity_shares(flipped).argmax()
+    follows = predicted == second_polarity
+    drop = original.max() - without_but[original.argmax()]
+    return {"follows_second_clause": follows,
+            "swaps_with_clauses": follows and flipped_to == 2 - second_polarity,
+            "less_confident_without_but": drop > 0, "confidence_drop_without_but": drop}
 
 
-def contrast_row(sentence, shap_row, ask):
-    """Table 4, of one sentence; with "and" the ratios alone, which show what "but" changes.
-    shap_row: its explanation; ask(texts) -> five probabilities each."""
-    def ratio(phi):
-        return post_but_ratio(shap_row, phi, sentence["connective"])
-
-    row = {key: sentence[key] for key in ("connective", "id", "positive", "negative", "polarity")}
-    row |= {"post_but_ratio": ratio(predicted_attributions(shap_row)),
-            "equal_credit_ratio": ratio(np.ones(len(shap_row["tokens"]))),
-            "polarity_post_but_ratio": ratio(polarity_attributions(shap_row))}
-    if sentence["connective"] == "but":
-        p = ask([sentence[variant] for variant in CONDITIONS.values()])
-        row |= expectations(*p, sentence["polarity"])
-        adjective = credit_of(shap_row, {sentence["second"]})
-        row |= {"right_label": row["follows_second_clause"],  # A29
-                "misses_second_adjective": adjective["misses"],
-                "chance_misses": adjective["chance"]}
-    return row
+def contrast_row(sentence, explained, ask):
+    """Table 4, of one sentence beside the same sentence with "and". explained: {id: SHAP row};
+    ask(texts) -> five probabilities each."""
+    but_row, and_row = explained[sentence["id"]], explained[sentence["and_id"]]
+    ratio = post_but_ratio(but_row, predicted_attributions(but_row))
+    equal_credit = post_but_ratio(but_row, np.ones(len(but_row["tokens"])))
+    with_but = post_but_ratio(but_row, polarity_attributions(but_row))
+    with_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
+    row = {key: sentence[key] for key in ("id", "positive", "negative")}
+    row |= {"polarity": sentence["second_polarity"], "post_but_ratio": ratio,
+            "equal_credit_ratio": equal_credit, "over_equal_credit": ratio - equal_credit,
+            "polarity_post_but_ratio": with_but, "polarity_post_and_ratio": with_and,
+            "but_minus_and": with_but - with_and}
+    p = ask([sentence[variant] for variant in CONDITIONS.values()])
+    row |= expectations(*p, sentence["second_polarity"])
+    credit = credit_of(but_row, {sentence["second_adjective"]})
+    return row | right_for_which_reasons(row["follows_second_clause"], credit)
 
 
 def example_rows(sentence, ask):
@@ -142,17 +153,23 @@ def example_rows(sentence, ask):
 # --------------------------------------------------------------------------------------------------
 # 3.7 (4): negation, which is promised there and in RQ4, and shown nowhere (A22)
 
-def negation_row(condition, adjective, polarity, ask):
-    """A22. right: "not good" is predicted negative, "not bad" is not; out of scope, as without the
-    negation. polarity: the adjective's own, 0 or 2."""
-    texts = [frame.format(adjective) for frame in NEGATIONS[condition]]
-    negated, affirmed = (polarity_shares(p).argmax() for p in ask(texts))
-    if condition == "out of scope":
-        right = negated == affirmed
-    else:
-        right = negated == 0 if polarity == 2 else negated != 0
-    return {"condition": condition, "id": f"{condition}-{adjective}", "adjective": adjective,
-            "right": right}
+def negation_row(adjective, polarity, ask):
+    """Whether the prediction is right in each condition of NEGATIONS (A22): not, never, n't,
+    hardly, out of scope. polarity: the adjective's own, 0 or 2.
+
+    A negated positive adjective ("not good") has to be predicted negative, a negated negative one
+    ("not bad") anything but negative. Out of scope something else is negated: the adjective's own
+    polarity has to be predicted, for this sentence and for the one without the negation.
+    """
+    texts = [frame.format(adjective) for frame in [*NEGATIONS.values(), NOT_NEGATED]]
+    *predicted, not_negated = [polarity_shares(p).argmax() for p in ask(texts)]
+    row = {"adjective": adjective}
+    for condition, negated in zip(NEGATIONS, predicted):
+        if condition == "out of scope":
+            row[condition] = negated == not_negated == polarity
+        else:
+            row[condition] = negated == 0 if polarity == 2 else negated != 0
+    return row
 
 
 # --------------------------------------------------------------------------------------------------
@@ -169,110 +186,110 @@ def polarity_words(train):
 
 
 def credit_of(row, words, k=3):
-    """What the tokens of these words get in |phi| of the predicted class. share: their part of all
-    |phi|; token_share: their part of all tokens, which is what random attributions give on average.
-    misses: none of the k largest is on them (A29); chance: the probability that k random tokens
-    miss them all. Both are None in a sentence without these words."""
+    """How much |phi| of the predicted class the tokens of these words get. share: their part of all
+    |phi|, beside token_share, their part of all tokens. misses: none of the k largest is on them.
+    chance: the probability that k random tokens miss them all. The last two are None in a sentence
+    without these words."""
     size = np.abs(predicted_attributions(row))
-    member, top = np.array([word in words for word in token_words(row)]), top_k(size, k)
-    n, m = len(member), int(member.sum())
+    member = np.array([word in words for word in token_words(row)], dtype=bool)
+    top, n, m = top_k(size, k), len(member), int(member.sum())
     return {"share": size[member].sum() / size.sum() if size.sum() > 1e-12 else np.nan,
-            "token_share": m / n, "misses": not member[top].any() if m else None,
+            "token_share": m / n if n else np.nan,
+            "misses": not member[top].any() if m else None,
             "chance": comb(n - m, len(top)) / comb(n, len(top)) if m else None}
+
+
+def right_for_which_reasons(right_label, credit):
+    """A29, "right for the wrong reasons": misses and chance of credit_of, null unless the label is
+    right and the sentence has these words."""
+    misses, chance = (credit["misses"], credit["chance"]) if right_label else (None, None)
+    return {"right_label": right_label, "misses": misses, "chance_misses": chance,
+            "misses_over_chance": None if misses is None else misses - chance}
 
 
 def words_row(row, lexicon):
     """One of the 150 explained sentences: its function words, its sentiment-bearing words."""
     function, polarity = credit_of(row, FUNCTION_WORDS), credit_of(row, lexicon)
-    return {"id": row["id"], "function_share": function["share"],
-            "function_token_share": function["token_share"], "polarity_share": polarity["share"],
-            "polarity_token_share": polarity["token_share"],
-            "right_label": row["predicted"] == row["label"],
-            "misses_polarity_words": polarity["misses"], "chance_misses": polarity["chance"]}
+    shares = {"id": row["id"], "function_share": function["share"],
+              "function_token_share": function["token_share"], "polarity_share": polarity["share"],
+              "polarity_token_share": polarity["token_share"]}
+    return shares | right_for_which_reasons(row["predicted"] == row["label"], polarity)
 
 
-def pick_cases(bert, kd):
-    """3.7 (6), by rule (A26): the smallest margin of BERT's two likeliest classes; and the lowest
-    polarity cosine of KD with BERT of those with "but" inside, and of those that KD gets right."""
-    margins = pd.Series(np.diff(np.sort([row["probabilities"] for row in bert]))[:, -1])
-    cosines = pd.Series([cosine(polarity_attributions(a), polarity_attributions(b))
-                         for a, b in zip(bert, kd)])
-    has_but = ["but" in WORD.findall(row["text"].lower())[1:] for row in bert]
-    kd_right = [row["predicted"] == row["label"] for row in kd]
-    rules = {"borderline": margins, "contrastive": cosines[has_but].dropna(),
-             "kd_right_far_from_bert": cosines[kd_right].dropna()}
-    return [{"rule": rule, "id": bert[values.idxmin()]["id"], "value": values.min()}
-            for rule, values in rules.items() if len(values)]
-
+# --------------------------------------------------------------------------------------------------
+# One model at a time
 
 def explain_sentences(name, model, tokenizer, sentences, splits, args):
-    """{text: SHAP row}, with SHAP's settings as 03 had them for the 150 sentences of this model."""
-    how = read_json(f"{args.artifacts}/explanations/{name}.shap.stamp.json")["arguments"]
-    rows = []
-    for s, p in zip(sentences, predict_proba(model, tokenizer, [s["text"] for s in sentences])):
-        rows.append({"id": s["id"] if s["connective"] == "but" else f"{s['id']}-and", "label": None,
-                     "text": s["text"], "probabilities": p, "predicted": p.argmax()})
+    """{id: SHAP row} of the sentences with "but" and with "and", by the settings of the 150."""
+    texts = {sentence["id"]: sentence["text"] for sentence in sentences}
+    texts |= {sentence["and_id"]: sentence["with_and"] for sentence in sentences}
+    p = predict_proba(model, tokenizer, list(texts.values()))
+    rows = [{"id": key, "label": None, "text": text, "probabilities": q, "predicted": q.argmax()}
+            for (key, text), q in zip(texts.items(), p)]
+    of_03 = read_json(f"{args.artifacts}/explanations/{name}.shap.stamp.json")["arguments"]
+    settings = {"max_evals": of_03["max_evals"], "frame": FRAME}
     inputs = {"weights": weights_digest(args.artifacts, name, splits), "text": digest(splits)}
-    stamp = make_stamp(how | {"frame": FRAME}, inputs, model.device)
     reference = mean_embedding(model, tokenizer, splits["train"])
     done = explain_missing(
         Path(args.artifacts) / f"probes/{name}.shap.jsonl", rows,
-        lambda row: explain_shap(model, tokenizer, row["text"], reference, how["max_evals"]),
-        stamp, args, f"{name}, probes")
-    return {row["text"]: row for row in done}
+        lambda row: explain_shap(model, tokenizer, row["text"], reference, settings["max_evals"]),
+        make_stamp(settings, inputs, model.device), args.overwrite)
+    return {row["id"]: row for row in done}
+
+
+def measure_model(name, explained, splits, lexicon, device, args):
+    """{measure: rows} of a model. explained: its SHAP rows of the 150 sentences."""
+    good, bad = POSITIVE[:args.adjectives], NEGATIVE[:args.adjectives]
+    contrast = [contrast_sentence(*pair, args.flip) for pair in product(good, bad, (0, 2))]
+    example = contrast_sentence("joyful", "weak", 2, args.flip)  # 4.5, Table 5, Figure 9
+    model, tokenizer = load_classifier(args.artifacts, name, device)
+    probes = explain_sentences(name, model, tokenizer, [*contrast, example], splits, args)
+    ask = partial(predict_proba, model, tokenizer)
+    polarities = dict.fromkeys(bad, 0) | dict.fromkeys(good, 2)
+    return {"contrast": [contrast_row(sentence, probes, ask) for sentence in contrast],
+            "example": example_rows(example, ask),
+            "negation": [negation_row(adjective, polarity, ask)
+                         for adjective, polarity in polarities.items()],
+            "words": [words_row(row, lexicon) for row in explained]}
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, data=True, device=True, overwrite=True, shard=True)
+    parser = cli(__doc__, "--data", "--device", "--overwrite")
+    parser.add_argument("--model", type=model_name, help="only this model, which 03 explained")
+    parser.add_argument("--seed", type=int, default=SEED, help="the training seed of --model")
     parser.add_argument("--adjectives", type=positive, default=12, help="first N of each polarity")
+    parser.add_argument("--flip", choices=FLIPPED, default="clauses",
+                        help="what changes places in the flipped sentence (A30)")
     return parser.parse_args(argv)
 
 
 def main():
     args = parse_args()
     artifacts, device = Path(args.artifacts), pick_device(args.device)
-    models = explained_models(artifacts)
+    models = [pair for pair in explained_models(artifacts)
+              if args.model is None or pair == (args.model, args.seed)]
+    if not models:
+        stop(f"{args.model}_{args.seed} has no SHAP explanations in {artifacts}; 03_explain.py "
+             f"--model {args.model} --seed {args.seed} makes them")
     splits, subset = load_splits(args.data), load_subset(artifacts)
-    good, bad = POSITIVE[:args.adjectives], NEGATIVE[:args.adjectives]
-    contrast = contrast_sentences(good, bad)
-    polarities = dict.fromkeys(bad, 0) | dict.fromkeys(good, 2)
-    example = contrast_sentences(["joyful"], ["weak"])[1]  # 4.5, Table 5, Figure 9
-    to_explain = contrast if example in contrast else [*contrast, example]
     lexicon = polarity_words(splits["train"])
-    measures = {"contrast": [], "example": [], "negation": [], "words": [], "cases": []}
-    shap = {}
-    for family, seed in models:
-        name, who = f"{family}_{seed}", {"seed": seed, "model": family}
-        shap[name] = load_explanations(artifacts, family, seed, "shap", subset)
-        model, tokenizer = load_classifier(artifacts, name, device)
-        ask = partial(predict_proba, model, tokenizer)
-        shap_rows = explain_sentences(name, model, tokenizer, to_explain, splits, args)
-        if args.shard != (0, 1):
-            continue
-        measures["contrast"] += [who | contrast_row(s, shap_rows[s["text"]], ask) for s in contrast]
-        measures["example"] += [who | row for row in example_rows(example, ask)]
-        measures["negation"] += [who | negation_row(condition, word, polarities[word], ask)
-                                 for condition, word in product(NEGATIONS, polarities)]
-        measures["words"] += [who | words_row(row, lexicon) for row in shap[name]]
-    if args.shard != (0, 1):
-        print("This part is explained; when all are, the command without --shard measures.")
-        return args
-
-    first = models[0][1]
-    bert, kd = shap.get(f"bert_{first}"), shap.get(f"kd_tinybert_{first}")
-    if bert and kd:
-        measures["cases"] = [{"seed": first} | case for case in pick_cases(bert, kd)]
-    for name, rows in measures.items():
-        write_jsonl(artifacts / f"measures/{name}.jsonl", rows)
     write_json(artifacts / "probes/polarity_words.json", lexicon)
-    weights = {name: weights_digest(artifacts, name) for name in shap}
-    inputs = {"subset": digest(subset), "text": digest(splits), "weights": weights}
-    stamp = make_stamp({"adjectives": args.adjectives}, inputs, device)
-    write_json(artifacts / "measures/05_probes.stamp.json", stamp)
+    contrast = []
+    for model, seed in models:
+        name, who = f"{model}_{seed}", {"seed": seed, "model": model}
+        inputs = {"subset": digest(subset), "text": digest(splits),
+                  "weights": weights_digest(artifacts, name, splits)}
+        explained = load_explanations(artifacts, model, seed, "shap", subset)
+        measured = measure_model(name, explained, splits, lexicon, device, args)
+        for measure, rows in measured.items():
+            write_jsonl(artifacts / f"measures/{measure}.{name}.jsonl", [who | row for row in rows])
+        stamp = make_stamp({"adjectives": args.adjectives, "flip": args.flip}, inputs, device)
+        write_json(artifacts / f"measures/05_probes.{name}.stamp.json", stamp)
+        contrast += [who | row for row in measured["contrast"]]
 
-    table = pd.DataFrame(measures["contrast"]).query("connective == 'but'").infer_objects()
     shown = ["post_but_ratio", "equal_credit_ratio", "follows_second_clause", "swaps_with_clauses"]
-    print(table.groupby(["seed", "model"], sort=False)[shown].mean().round(3).to_string())
+    table = pd.DataFrame(contrast).groupby(["seed", "model"], sort=False)[shown].mean()
+    print(table.to_string(float_format="{:.3f}".format))
     return args
 
 

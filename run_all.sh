@@ -7,25 +7,47 @@
 #   smoke   random models and template sentences; no network, about a minute
 #   test    sets up and runs the tests
 #
-# Settings, as environment variables:
-#   SEEDS="42 43 44"  train every model once for each of these seeds; one report, drawn again after each.
-#                     With one seed, BERT is trained with the next one too, to see how much two BERTs agree
+# Settings, as environment variables. A relative path counts from the folder that you are in.
+#   SEEDS="42 43 44"  train every model once for each of these seeds. BERT of one seed is compared with
+#                     BERT of the next one; with one seed, BERT is therefore trained with seed + 1 too
 #   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label
-#   ARTIFACTS=DIR     where everything is written (default: artifacts; artifacts-cpu, artifacts-smoke)
+#   PER_CLASS=30      test sentences of each class to explain
+#   EXTRA="kd_twice kd_perturbed kd_hidden"   ablations of KD-aligned to train and explain as well
+#   ARTIFACTS=DIR     where everything is written (default: artifacts for paper, artifacts-smoke,
+#                     artifacts-cpu, with DATA artifacts-cpu-<name of its folder>)
 #   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: folders in place of the Hub's models
 #   TORCH_INDEX=URL   an index with CPU builds of torch, for setting up a machine without a GPU
 # Every stage skips what is finished: after an interruption, run the same command to resume.
 set -euo pipefail
+here=$PWD
 cd "$(dirname "$0")"
 
+stop() { echo "error: $1" >&2; exit 2; }
+
+# --- The words and settings, checked before anything long begins
+
 preset=${1:-}
+[ $# -le 1 ] || stop "run_all.sh takes one word, not '$*'; settings such as DATA=DIR stand in front: DATA=DIR bash run_all.sh $1"
 case $preset in
   ""|paper|cpu|smoke|test) ;;
-  *) echo "error: no preset '$preset'; it is one of paper, cpu, smoke, test" >&2; exit 2 ;;
+  *) stop "no preset '$preset'; it is one of paper, cpu, smoke, test" ;;
 esac
-if [[ ${DATA:-}${ARTIFACTS:-} = *" "* ]]; then
-  echo "error: DATA and ARTIFACTS must be paths without a space" >&2; exit 2
-fi
+for seed in ${SEEDS:-}; do
+  [[ $seed =~ ^[1-9][0-9]{0,8}$ ]] || stop "SEEDS has '$seed'; each must be a whole number above 0, without a leading zero"
+  [[ " $SEEDS " != *" $seed "*" $seed "* ]] || stop "SEEDS has $seed twice"
+done
+[[ ${PER_CLASS:-1} =~ ^[1-9][0-9]*$ ]] || stop "PER_CLASS is '$PER_CLASS'; it must be a whole number above 0"
+for model in ${EXTRA:-}; do
+  [[ " kd_twice kd_perturbed kd_hidden " = *" $model "* ]] || stop "EXTRA has '$model'; it takes kd_twice, kd_perturbed, kd_hidden"
+done
+
+located() {  # located DATA sst5: the value of a setting, quoted; a path from where the user is
+  local value=${!1:-$2}
+  if [ -n "${!1:-}" ] && [[ $value != /* ]] && { [ "$1" = ARTIFACTS ] || [ -e "$here/$value" ]; }; then
+    value=$here/$value
+  fi
+  printf %q "$value"
+}
 
 # --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv
 
@@ -53,110 +75,112 @@ else
   preset=paper; echo "preset paper (CUDA is available)"
 fi
 cores=$(getconf _NPROCESSORS_ONLN)
-jobs=1  # stages at once: one for each GPU; on a CPU two, each on half of the cores, which is faster
-[ "$gpus" -lt 2 ] || jobs=2
-[ "$gpus" != 0 ] || [ "$cores" -lt 2 ] || jobs=2
+jobs=1  # stages at once: one for each of two GPUs; on a CPU two, each on half of the cores, which is faster
+if [ "$gpus" -ge 2 ] || { [ "$gpus" = 0 ] && [ "$cores" -ge 2 ]; }; then jobs=2; fi
+slot=  # LOCAL_RANK, 0 or 1, tells a stage which GPU and which line of the terminal is its own
+if xargs --help 2>&1 | grep -q process-slot-var; then slot=--process-slot-var=LOCAL_RANK; fi
 export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 
-stage() {  # stage 01_train.py --model bert ...
-  echo "--- $*"
-  $python "$@" --artifacts "$out"
+stage() {  # stage "01_train.py --model bert ..."
+  echo "--- $1"
+  eval "$python $1 --artifacts $out"
 }
 
-at_once() {  # two stages that do not need each other, each argument a command line
+together() {  # stages that do not need each other, two at a time, the longest first
   if [ $jobs = 1 ]; then
-    for line in "$@"; do stage $line; done
-    return
+    for line in "$@"; do stage "$line"; done
+  else
+    [ "$gpus" != 0 ] || local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
+    printf '%s\0' "$@" | xargs -0 -n 1 -P $jobs $slot \
+      bash -c 'echo "--- $1"; eval "exec $python $1 --artifacts $out"' stage || exit 2
   fi
-  local status=0 other=0 errors
-  errors=$(mktemp)
-  local -x OMP_NUM_THREADS=$(((cores + 1) / 2))
-  echo "--- $1"; echo "--- $2"
-  LOCAL_RANK=1 $python $2 --artifacts "$out" 2> "$errors" &
-  LOCAL_RANK=0 $python $1 --artifacts "$out" || status=$?
-  wait $! || other=$?
-  # Two shares of one stage make the same mistake: it is said once.
-  [[ $1 = *--shard* && $status = 2 && $other = 2 ]] || cat "$errors" >&2
-  return $((status > other ? status : other))
-}
-
-shared() {  # one stage, its sentences shared out between two processes
-  if [ $jobs = 1 ]; then stage "$@"; else at_once "$* --shard 0/2" "$* --shard 1/2"; fi
-}
-
-explain() {  # explain 42 bert distilbert: models of a seed; with LIME, the slowest, for the first seed
-  local seed=$1 lime=
-  shift
-  [ "$seed" != "$first" ] || lime=lime
-  for model in "$@"; do
-    shared 03_explain.py --model $model --seed $seed --methods shap ig $lime $explain_args $data_args
-  done
-}
-
-report() {  # measure what is explained so far, and draw the tables, the figures and the report
-  stage 04_evaluate.py $data_args
-  [ $jobs = 1 ] || shared 05_probes.py $probes $data_args  # two processes explain; the next measures
-  stage 05_probes.py $probes $data_args
-  stage 06_figures.py
 }
 
 # --- The presets
 
-train="" explain_args="" probes="" models="bert distilbert kd_tinybert"
+train="" explain="" probes="" per_class=30 models="bert distilbert kd_tinybert kd_aligned"
 case $preset in
 paper)  # every number is the scripts' default, which is the paper's
-  out=${ARTIFACTS:-artifacts}
-  data_args="--data ${DATA:-SetFit/sst5}"
-  bert=${BERT:-bert-base-uncased} distilbert=${DISTILBERT:-distilbert-base-uncased}
-  tinybert=${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}
+  out=$(located ARTIFACTS artifacts) data=$(located DATA SetFit/sst5)
+  bert=$(located BERT bert-base-uncased) distilbert=$(located DISTILBERT distilbert-base-uncased)
+  tinybert=$(located TINYBERT huawei-noah/TinyBERT_General_6L_768D)
   seeds=${SEEDS:-42 43 44}
   models="$models tinybert_ce"  # the control: TinyBERT without a teacher
   ;;
 cpu)
   $python tests/standins.py cpu standins/cpu
-  out=${ARTIFACTS:-artifacts-cpu${DATA:+-$(basename "${DATA:-}")}}
-  data_args="--data ${DATA:-standins/cpu/text}"
-  # The students are the teacher's encoder at half its depth, so they differ in their objective alone.
-  bert=standins/cpu/MiniLM-L6 distilbert="$bert --keep-layers 0 2 4" tinybert="$bert --keep-layers 0 2 4"
+  out=$(located ARTIFACTS "artifacts-cpu${DATA:+-$(basename "$DATA")}") data=$(located DATA standins/cpu/text)
+  # Both students start from the teacher's layers 0, 2, 4, so they differ in their objective alone.
+  bert=standins/cpu/MiniLM-L6 distilbert=standins/cpu/MiniLM-L3 tinybert=standins/cpu/MiniLM-L3
   seeds=${SEEDS:-42}
   # 2 epochs at 5e-5, the paper has at most 10 at 2e-5: this teacher's validation loss rises after two
   train="--epochs 2 --learning-rate 5e-5 --group-by-length"
-  explain_args="--lime-samples 500"  # the paper has 5,000
+  explain="--lime-samples 500"  # the paper has 5,000
   probes="--adjectives 5"  # of each polarity: 50 sentences with "but", 50 with "and"; by default 12: 288, 288
   ;;
 smoke)
   export OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1  # too small for threads, and for a compiler to pay
   $python tests/standins.py smoke standins/smoke
-  out=${ARTIFACTS:-artifacts-smoke}
-  data_args="--data ${DATA:-standins/smoke/text}"
+  out=$(located ARTIFACTS artifacts-smoke) data=$(located DATA standins/smoke/text)
   bert=standins/smoke/random-bert distilbert=standins/smoke/random-distilbert
   tinybert=standins/smoke/random-tinybert
   seeds=${SEEDS:-42}
   train="--epochs 6 --learning-rate 3e-3"
-  explain_args="--per-class 2 --max-evals 100 --lime-samples 200"  # 10 sentences
+  explain="--max-evals 100 --lime-samples 200" per_class=2  # 10 sentences
   probes="--adjectives 2"
   ;;
 esac
+export python out
+data="--data $data" subset="--per-class ${PER_CLASS:-$per_class}"
+
+trained() {  # trained kd_aligned 42: the command that trains a model of a seed
+  case $1 in
+    bert) echo "01_train.py --model bert --checkpoint $bert --seed $2 $train $data" ;;
+    distilbert) echo "01_train.py --model distilbert --checkpoint $distilbert --seed $2 $train $data" ;;
+    tinybert_ce) echo "01_train.py --model tinybert_ce --checkpoint $tinybert --seed $2 $train $data" ;;
+    kd_tinybert) objective="" ;;
+    kd_aligned) objective="--perturbed --hidden 3" ;;  # the weight was not tuned
+    kd_twice) objective="--perturbed 0" ;;  # as much computing as kd_perturbed, on copies that equal the sentence
+    kd_perturbed) objective="--perturbed" ;;
+    kd_hidden) objective="--hidden 3" ;;
+  esac
+  [[ $1 != kd_* ]] || echo "02_distill.py --model $1 $objective --checkpoint $tinybert --seed $2 $train $data"
+}
+
+explained() {  # explained bert 42: the command that explains it; with LIME, the slowest, for the first seed
+  local lime=
+  if [ $2 = $first ]; then lime=lime; fi
+  echo "03_explain.py --model $1 --seed $2 --methods shap ig $lime $explain $subset $data"
+}
 
 read -r first rest <<< "$seeds"
+last=${seeds##* }
+stage "03_explain.py $subset $data"  # draws the 150 sentences, and finds out now whether the text will do
+stage "$(trained bert $first)"
 for seed in $seeds; do
-  how="$train $data_args"
-  stage 01_train.py --model bert --checkpoint $bert --seed $seed $how
-  [ -n "$rest" ] || stage 01_train.py --model bert --checkpoint $bert --seed $((seed + 1)) $how
-  at_once "01_train.py --model distilbert --checkpoint $distilbert --seed $seed $how" \
-          "02_distill.py --model kd_tinybert --checkpoint $tinybert --seed $seed $how"
-  if [ $preset = paper ]; then
-    stage 01_train.py --model tinybert_ce --checkpoint $tinybert --seed $seed $how
-  fi
-  explain $seed $models
+  # BERT of the next seed: after the last one there is none, but where it is the only one
+  read -r next _ <<< "${seeds#*"$seed"}" || true
+  if [ -z "$rest" ]; then next=$((seed + 1)); fi
+  train_lines=() explain_lines=() probe_lines=()
+  if [ -n "$next" ]; then train_lines+=("$(trained bert $next)"); fi
+  for model in $models ${EXTRA:-}; do
+    [ $model = bert ] || train_lines+=("$(trained $model $seed)")
+    explain_lines+=("$(explained $model $seed)")
+    probe_lines+=("05_probes.py --model $model --seed $seed $probes $data")
+  done
+  if [ -z "$rest" ]; then explain_lines=("$(explained bert $next)" "${explain_lines[@]}"); fi
+  together "${train_lines[@]}"
+  together "${explain_lines[@]}"
+  together "${probe_lines[@]}"
   if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed
-    shared 03_explain.py --model bert --seed $seed --methods shap_mask lime_seed --of-each 6 \
-           $explain_args $data_args
-    [ -n "$rest" ] || explain $((seed + 1)) bert
+    together "03_explain.py --model bert --seed $seed --methods shap_mask --of-each 6 $explain $subset $data" \
+             "03_explain.py --model bert --seed $seed --methods lime_seed --of-each 6 $explain $subset $data"
   fi
-  report
+  if [ $seed = $first ] || [ $seed = $last ]; then
+    stage "04_evaluate.py $data"
+    stage "06_figures.py"
+  fi
 done
-echo "the report: $out/report.md"
+eval "echo the report: $out/report.md"

@@ -1,6 +1,7 @@
 """Text and encoders for where the paper's own cannot be had. Not part of the paper.
 
-    python tests/standins.py cpu DIR     DIR/text: rated movie snippets; DIR/MiniLM-L6: a real BERT
+    python tests/standins.py cpu DIR     DIR/text: rated movie snippets; DIR/MiniLM-L6: a real BERT;
+                                         DIR/MiniLM-L3: its layers 0, 2 and 4
     python tests/standins.py smoke DIR   DIR/text: sentences from templates; DIR/random-bert,
                                          DIR/random-distilbert, DIR/random-tinybert: random weights
 
@@ -12,6 +13,7 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -52,7 +54,25 @@ def make_cpu(folder):
     with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
         path = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
         table = archive.extractfile(path).read().decode("utf-8")
+    make_half(folder / "MiniLM-L6", folder / "MiniLM-L3", kept=(0, 2, 4))
     write_splits(folder / "text", snippet_rows(table), VALIDATION, TEST)
+
+
+def make_half(whole, half, kept):
+    """A checkpoint of a BERT with some of its layers, counted from 0."""
+    from safetensors.numpy import load_file, save_file
+    shutil.copytree(whole, half)
+    weights = {}
+    for key, value in load_file(whole / "model.safetensors").items():
+        head, found, tail = key.partition("encoder.layer.")
+        layer, _, rest = tail.partition(".")
+        if not found:
+            weights[key] = value
+        elif int(layer) in kept:
+            weights[f"{head}{found}{kept.index(int(layer))}.{rest}"] = value
+    save_file(weights, half / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((whole / "config.json").read_text()) | {"num_hidden_layers": len(kept)}
+    (half / "config.json").write_text(json.dumps(config))
 
 
 def snippet_rows(table):
@@ -128,8 +148,10 @@ if __name__ == "__main__":
     if len(sys.argv) != 3 or sys.argv[1] not in ("cpu", "smoke"):
         sys.exit(__doc__)
     target = Path(sys.argv[2])
-    if not target.is_dir():  # whole or absent
+    made = {"cpu": "MiniLM-L3", "smoke": "random-tinybert"}[sys.argv[1]]
+    if not (target / made).is_dir():  # whole or absent
         try:
+            shutil.rmtree(target, ignore_errors=True)  # of an older version
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent) as partial:
                 {"cpu": make_cpu, "smoke": make_smoke}[sys.argv[1]](Path(partial) / "made")

@@ -1,6 +1,6 @@
 """04: the formulas of 3.7 against cases worked by hand, enumeration, a planted model; the stage."""
+from functools import partial
 from itertools import combinations, product
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ def explained(model, tokenizer, text, phi, **more):
     p = common.predict_proba(model, tokenizer, [text])[0]
     tokens, spans = common.token_spans(tokenizer, text)
     attributions = np.zeros((len(tokens), 5))
-    attributions[:, p.argmax()] = phi
+    attributions[:, p.argmax()] = phi[:len(tokens)]
     return {"id": text, "text": text, "label": 4, "predicted": int(p.argmax()), "probabilities": p,
             "tokens": tokens, "spans": spans, "attributions": attributions, **more}
 
@@ -30,6 +30,32 @@ def explained(model, tokenizer, text, phi, **more):
 def lime(text, words, weights):
     return {"id": text, "text": text, "predicted": 4, "words": words, "attributions": weights,
             "polarity_words": words, "polarity_attributions": weights[::-1]}
+
+
+def make_artifacts(folder, smoke, models, n):
+    """Random BERTs as 01 saves them; n sentences with made-up explanations as 03 saves them, of
+    SHAP and of integrated gradients alike, and of LIME, which chose the first word."""
+    splits = common.load_splits(str(smoke / "text"))
+    subset = splits["test"][:n]
+    common.write_jsonl(folder / "subset.jsonl", subset)
+    for seed, name in enumerate(models):
+        model, tokenizer = common.load_encoder(str(smoke / "random-bert"), seed)
+        for part in (model.eval(), tokenizer):
+            part.save_pretrained(folder / "models" / name)
+        inputs = {"text": common.digest(splits), "subset": common.digest(subset), "weights": name}
+        stamp = common.make_stamp({"sentences": n, "max_evals": 20}, inputs, "cpu")
+        stamp |= {"checkpoint": "a/folder", "weights": name}
+        common.write_json(folder / "models" / name / "stamp.json", stamp)
+        common.write_json(folder / "models" / name / "training_log.json", [{"seconds": 1.5}] * 2)
+        phi, more = np.random.default_rng(seed), {"completeness_gap": [0.1], "base_values": [0.2]}
+        shap = [explained(model, tokenizer, row["text"], phi.normal(size=99), **more) | row
+                for row in subset]
+        words = [row | lime(row["text"], row["text"].split()[:1], [0.1]) | {"id": row["id"]}
+                 for row in shap]
+        for method, rows in {"shap": shap, "ig": shap, "lime": words}.items():
+            path = folder / "explanations" / f"{name}.{method}.jsonl"
+            common.write_jsonl(path, rows)
+            common.write_json(path.with_suffix(".stamp.json"), stamp)
 
 
 # --- 3.7 (1) --------------------------------------------------------------------------------------
@@ -46,37 +72,62 @@ def test_faithfulness_of_a_planted_model(ev, planted):
     assert of_10.confidence_drop == of_10.random_drop == pytest.approx(0.55)  # none is left
     # Three times [MASK] lower p(4) by 0.06, which EXCELLENT loses and DULL, of class 0, gains.
     assert (of_3.masked_drop, dull.masked_drop) == pytest.approx((0.61, 0.06))
-    p = common.predict_proba(*planted, ev.changed_inputs(planted[1], rows[0], 3)[2:])[:, 4]
+    random = ev.changed_inputs(planted[1], rows[0], 3)["random"]
+    p = common.predict_proba(*planted, random)[:, 4]
     assert of_3.random_drop == pytest.approx(0.85 - p.mean()) and 0 < of_3.random_drop < 0.55
-    assert of_3.random_flip == (p < 0.5).mean()
+    assert of_3.random_flip == (p < 0.5).mean() == 1 - of_3.flip_over_random
+    assert of_3.drop_over_random == pytest.approx(p.mean() - 0.3)
 
 
 def test_changed_inputs(ev, planted):
     _, tokenizer = planted
-    ids = common.token_ids(tokenizer, EXCELLENT)
+    ids, mask = common.token_ids(tokenizer, EXCELLENT), tokenizer.mask_token_id
     row = explained(*planted, EXCELLENT, [0, 3, 1, 0, -4])
-    deleted, masked, *random = ev.changed_inputs(tokenizer, row, 2)
-    assert deleted == (ids[0], ids[2], ids[3])
-    assert masked == (ids[0], tokenizer.mask_token_id, ids[2], ids[3], tokenizer.mask_token_id)
+    changed = ev.changed_inputs(tokenizer, row, 2)
+    assert changed["top"] == (ids[0], ids[2], ids[3])
+    assert changed["masked"] == (ids[0], mask, ids[2], ids[3], mask)
+    random = changed["random"]
     assert [len(left) for left in random] == [3] * 5 and len(set(random)) > 1
     of_another_model = explained(*planted, EXCELLENT, [5, 0, 0, 0, 0])
-    assert random == ev.changed_inputs(tokenizer, of_another_model, 2)[2:]
-    longer = ev.changed_inputs(tokenizer, row, 1)[2:]  # a larger k removes more units, not others
+    assert random == ev.changed_inputs(tokenizer, of_another_model, 2)["random"]
+    longer = ev.changed_inputs(tokenizer, row, 1)["random"]  # a larger k removes more, not others
     assert all(set(less) < set(more) for less, more in zip(random, longer))
 
 
 def test_lime_removes_every_occurrence_of_a_word(ev, planted):
     text = "superb superb film quibble"  # the vocabulary lacks the last: several wordpieces
     ids, row = common.token_ids(planted[1], text), lime(text, ["quibble", "superb"], [0.4, 0.3])
-    left, masked, *random = ev.changed_inputs(planted[1], row, 1)
-    assert left == ids[:3] and masked == ids[:3] + (planted[1].mask_token_id,) * (len(ids) - 3)
-    assert set(random) <= {ids[:3], ids[2:], ids[:2] + ids[3:]}  # one of three words
-    assert ev.changed_inputs(planted[1], row, 2)[0] == (ids[2],)
+    changed = ev.changed_inputs(planted[1], row, 1)
+    assert changed["top"] == ids[:3]
+    assert changed["masked"] == ids[:3] + (planted[1].mask_token_id,) * (len(ids) - 3)
+    assert set(changed["random"]) <= {ids[:3], ids[2:], ids[:2] + ids[3:]}  # one of three words
+    assert ev.changed_inputs(planted[1], row, 2)["top"] == (ids[2],)
+
+
+@pytest.mark.parametrize("text, n", [("\u200b", 0), ("superb", 1)])
+def test_sentences_with_one_wordpiece_or_none(ev, planted, text, n):
+    row = explained(*planted, text, [0.3])
+    of_lime = lime(text, ["superb"][:n], [0.3][:n]) | {"probabilities": row["probabilities"]}
+    for found in ev.faithfulness(*planted, {"shap": [row], "lime": [of_lime]}):
+        assert found["confidence_drop"] == pytest.approx(0.3 * n)
+    found = ev.agreement(ev.scores(row), ev.scores(row), 3) | ev.direction(row, row)
+    assert found["n_tokens"] == n and found["overlap"] == n / 3
+    of_both = pytest.approx(1 if n else np.nan, nan_ok=True)
+    assert found["jaccard"] == of_both and found["cosine"] == of_both
+
+
+def test_completeness_is_relative_to_the_change(ev):
+    row = {"id": "a", "probabilities": [0.1, 0.9], "completeness_gap": [0.02, 0.01]}
+    assert ev.completeness(row | {"base_values": [0.5, 0.5]})["relative_gap"] == 0.05
+    assert np.isnan(ev.completeness(row | {"base_values": [0.1, 0.9]})["relative_gap"])
 
 
 def test_short_token_ratio(ev):
     assert ev.short_token_ratio(["superb", "was", "it", "film"]) == 0.5
     assert np.isnan(ev.short_token_ratio([]))
+    for words, ratio in ((["dull", "so"], 0.5), (["dull"], 0)):
+        found = ev.short_tokens(lime("so so dull , the film", words, [0.8, 0.6]))
+        assert (found["short_token_ratio"], found["short_share_of_words"]) == (ratio, 0.5)
 
 
 # --- 3.7 (2, 3) -----------------------------------------------------------------------------------
@@ -91,20 +142,12 @@ def test_chance_agreement_is_the_mean_over_all_pairs_of_sets(ev, n, k):
 
 
 def test_agreement(ev):
-    assert np.isnan(ev.jaccard(set(), set()))
     a, b = pd.Series([0.5, -0.4, 0.1, 0.3]), pd.Series([0.1, 0.4, -0.5, 0.3])
     found = ev.agreement(a, b, 3)  # {0, 1, 3} and {1, 2, 3}
     assert (found["n_tokens"], found["jaccard"], found["overlap"]) == (4, 0.5, 2 / 3)
     found = ev.agreement(a, b, 10)  # all four tokens, whatever the models do
     assert found["jaccard"] == found["chance_jaccard"] == 1
     assert found["overlap"] == found["chance_overlap"] == 0.4
-
-
-def test_short_tokens_of_limes_words_and_of_all_words(ev):
-    found = ev.short_tokens(lime("so so dull , the film", ["dull", "so"], [0.8, 0.6]))
-    assert (found["short_token_ratio"], found["short_share_of_words"]) == (0.5, 0.5)
-    found = ev.short_tokens(lime("so so dull , the film", ["dull"], [0.8]))
-    assert (found["short_token_ratio"], found["short_share_of_words"]) == (0, 0.5)
 
 
 def test_words_sum_their_wordpieces_over_all_occurrences(ev):
@@ -138,69 +181,69 @@ def test_a_word_that_lime_did_not_choose_scores_0(ev):
 # --- Which models, 3.7 (5), and the stage as a whole ----------------------------------------------
 
 def test_bert_is_compared_with_the_next_seed(ev):
-    def ceiling(*seeds):
-        models = ev.with_retrained({(name, s): s for name, s in product(common.MODELS, seeds)})
-        pairs = ev.model_pairs(models)
-        assert [pair[1:] for pair in pairs[:4]] == [*common.PAIRS, ("bert", "tinybert_ce")]
-        return [(s, models[second, s]) for s, _, second in pairs if second == "bert_retrained"]
-    assert ceiling(42, 43, 44) == [(42, 43), (43, 44), (44, 42)]
-    assert ceiling(42, 43) == [(42, 43)] and ceiling(42) == []
+    def next_seeds(*seeds):
+        pairs = ev.model_pairs({(name, s): s for name, s in product(common.MODELS, seeds)})
+        further = [f"bert/{model}" for model in list(common.MODELS)[3:]]
+        assert [pair[1] for pair in pairs[:8]] == [*common.PAIRS, *further]
+        return [(first, second) for _, pair, first, second in pairs if pair == "bert/bert_next"]
+    assert next_seeds(42, 43, 44) == [(42, 43), (43, 44), (44, 42)]
+    assert next_seeds(42, 43) == [(42, 43)] and next_seeds(42) == []
 
 
-def test_every_outcome_has_a_bucket(ev):
+def test_buckets_and_as_bert(ev):
     assert set(ev.BUCKETS) == set(product([False, True], repeat=3))
     assert len(set(ev.BUCKETS.values())) == 8
     assert ev.BUCKETS[True, False, True] == "bert_kd_pair"  # BERT, DistilBERT, KD-TinyBERT
-    right = {("bert", 42): True, ("kd_tinybert", 42): False, ("distilbert", 42): True,
-             ("bert", 43): True}  # of seed 43 the others are not there
-    test = pd.DataFrame([{"model": model, "seed": seed, "id": "a", "right": is_right}
-                         for (model, seed), is_right in right.items()])
-    assert ev.buckets(test) == [{"seed": 42, "id": "a", "bucket": "bert_dbert"}]
+    rows = [{"model": model, "seed": seed, "id": "a", "predicted": predicted, "right": right}
+            for model, seed, predicted, right in (
+                ("kd_tinybert", 42, 0, False), ("bert", 42, 1, True), ("distilbert", 42, 1, True),
+                ("bert", 43, 1, True), ("kd_tinybert", 44, 1, True))]
+    assert ev.compare_predictions(rows) == {(42, "a"): "bert_dbert"}
+    assert [row["as_bert"] for row in rows] == [False, True, True, True, None]
 
 
-def test_completeness_is_relative_to_the_change(ev):
-    row = {"id": "a", "probabilities": [0.1, 0.9], "base_values": [0.5, 0.5],
-           "completeness_gap": [0.02, 0.01]}
-    assert ev.completeness(row)["relative_gap"] == pytest.approx(0.05)
+def test_the_stage(ev, smoke, tmp_path, call, monkeypatch):
+    make_artifacts(tmp_path, smoke, ("bert_42", "distilbert_42", "kd_tinybert_42", "bert_43"), 6)
 
+    def run(status=0):
+        found, _, error = call("04", "--artifacts", tmp_path, "--data", smoke / "text")
+        assert found == status and error.count("\n") == (status == 2), error
+        return error or {path.stem: pd.DataFrame(common.read_jsonl(path))
+                         for path in (tmp_path / "measures").glob("*.jsonl")}
 
-def test_the_stage(smoke, tmp_path, call, rng):
-    splits = common.load_splits(str(smoke / "text"))
-    common.write_jsonl(tmp_path / "subset.jsonl", splits["test"][:6])
-    for i, model in enumerate(common.PAPER_MODELS):  # with made-up explanations
-        classifier, tokenizer = common.load_encoder(str(smoke / "random-bert"), i)
-        stamp = common.make_stamp({"checkpoint": "x"}, {"text": common.digest(splits)}, "cpu")
-        args = SimpleNamespace(artifacts=tmp_path, model=model, seed=42)
-        common.save_classifier(classifier.eval(), tokenizer, [], args, stamp)
-        rows = []
-        for row in splits["test"][:6]:
-            more = {"completeness_gap": [0.1], "base_values": [0.2] * 5}
-            rows.append(explained(classifier, tokenizer, row["text"], rng.normal(), **more) | row)
-        stamp["inputs"]["weights"] = common.weights_digest(tmp_path, f"{model}_42")
-        for method in ("shap", "ig"):
-            common.write_jsonl(tmp_path / f"explanations/{model}_42.{method}.jsonl", rows)
-            common.write_json(tmp_path / f"explanations/{model}_42.{method}.stamp.json", stamp)
+    found = run()
+    assert {measure: len(rows) for measure, rows in found.items()} == {
+        "labels": 15, "models": 4, "predictions": 4 * 120, "short_tokens": 4 * 6,
+        "faithfulness": 4 * 3 * 3 * 6, "agreement": 4 * 3 * 3 * 6, "direction": 4 * 3 * 6,
+        "explainers": 4 * 3 * 3 * 6, "completeness": 4 * 6, "buckets": 120}
+    assert set(found["agreement"]["pair"]) == {*common.PAIRS, "bert/bert_next"}
+    bert, test = found["models"].iloc[0], found["predictions"]
+    assert (bert["checkpoint"], bert["teacher"], bert["training_seconds"]) == ("a/folder", None, 3)
+    assert (test["right"] == (test["predicted"] == test["label"])).all()
+    bucket = found["buckets"].set_index("id")["bucket"]
+    for row in found["direction"].itertuples():
+        assert row.bucket == bucket[row.id] and row.seed == 42
 
-    def run():
-        status, out, error = call("04", "--artifacts", tmp_path, "--data", smoke / "text")
-        return status, out.count(": measured"), error
+    # A formula that is changed gives another number, also where it asks the model.
+    monkeypatch.setattr(ev, "short_token_ratio", partial(ev.short_token_ratio, characters=0))
+    monkeypatch.setattr(ev, "drop_and_flip", lambda row, p: (7, True))
+    again = run()
+    assert max(found["short_tokens"]["short_token_ratio"]) == 1
+    assert set(again["short_tokens"]["short_token_ratio"]) == {0}
+    assert set(again["faithfulness"]["confidence_drop"]) == {7}
 
-    def count(measure):
-        return len(common.read_jsonl(tmp_path / "measures" / f"{measure}.jsonl"))
-    assert run()[:2] == (0, 3)
-    assert (count("labels"), count("models.bert_42"), count("predictions.bert_42")) == (15, 1, 120)
-    assert count("faithfulness.bert_42") == 2 * 3 * 6 and count("agreement") == 3 * 2 * 3 * 6
-    assert count("direction") == 3 * 2 * 6 and count("explainers") == 3 * 3 * 6
-    assert (count("buckets"), count("completeness"), count("short_tokens")) == (120, 3 * 6, 0)
-    assert run()[:2] == (0, 0)  # nothing is asked again, but what has new explanations:
-    path = tmp_path / "explanations/distilbert_42.shap.jsonl"
-    common.write_jsonl(path, [row | {"label": 3} for row in common.read_jsonl(path)])
-    assert run()[:2] == (0, 1)
-    stamp["inputs"]["weights"] = common.weights_digest(tmp_path, "distilbert_42")
-    common.write_json(path.with_suffix(".stamp.json"), stamp | {"arguments": {"max_evals": 7}})
-    status, _, error = run()
-    assert status == 2 and "the shap of distilbert_42" in error and error.count("\n") == 1
+    for path in (tmp_path / "explanations").glob("*_4?.[il]*"):  # IG and LIME were not run
+        path.unlink()
+    alone = run()
+    assert set(alone["agreement"]["explainer"]) == {"shap"} and alone["short_tokens"].empty
+    assert alone["completeness"].empty and alone["explainers"].empty
+    path = tmp_path / "explanations/bert_43.shap.jsonl"
+    rows, stamp = common.read_jsonl(path), common.read_json(path.with_suffix(".stamp.json"))
+    rows[1]["spans"].pop()
+    common.write_jsonl(path, rows)
+    assert "tokenizers of bert_42 and bert_43 cut test-1 differently" in run(2)
+    stamp["arguments"]["max_evals"] = 7
     common.write_json(path.with_suffix(".stamp.json"), stamp)
-    common.write_jsonl(path, [row | {"spans": []} for row in common.read_jsonl(path)])
-    status, _, error = run()
-    assert status == 2 and "the tokens of distilbert_42" in error
+    rows[1]["spans"].append([0, 0])
+    common.write_jsonl(path, rows)
+    run(2)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import common
+from test_evaluate import make_artifacts
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +39,18 @@ def test_post_but_ratio_leaves_out_but_and_what_ends_the_sentence(probes):
     assert np.isnan(probes.post_but_ratio(twice, np.ones(6)))
 
 
-def test_flipped_variants_pair_up(probes):
-    rows = probes.contrast_sentences(["good", "fun"], ["bad", "sad", "dull"])
-    by_text = {row["text"]: row for row in rows}
-    assert len(rows) == len(by_text) == 24
-    for row in rows:
-        other = by_text[row["flipped"]]  # it is of the set, and its second clause says the opposite
-        assert other["flipped"] == row["text"] and other["polarity"] == 2 - row["polarity"]
-        for key in ("connective", "positive", "negative"):
-            assert other[key] == row[key]
-        assert row["second"] == row["positive" if row["polarity"] == 2 else "negative"]
-        assert row["text"].endswith(f"{row['second']}.")
-    row = by_text["The movie was sad but the ending was fun."]
-    assert (row["id"], row["polarity"]) == ("sad-fun", 2)
-    assert row["without_but"] == "The movie was sad the ending was fun."
-    assert "The movie was sad and the ending was fun." in by_text
+def test_variants_of_a_contrast_sentence(probes):
+    assert probes.contrast_sentence("fun", "sad", 2) == {
+        "id": "sad-fun", "and_id": "sad-fun-and", "positive": "fun", "negative": "sad",
+        "second_adjective": "fun", "second_polarity": 2,
+        "text": "The movie was sad but the ending was fun.",
+        "without_but": "The movie was sad the ending was fun.",
+        "flipped": "The ending was fun but the movie was sad.",
+        "with_and": "The movie was sad and the ending was fun."}
+    other = probes.contrast_sentence("fun", "sad", 0, "adjectives")
+    assert other["text"] == "The movie was fun but the ending was sad."
+    assert other["flipped"] == "The movie was sad but the ending was fun."
+    assert (other["id"], other["second_adjective"]) == ("fun-sad", "sad")
 
 
 def test_expectations_by_hand(probes):
@@ -68,23 +66,26 @@ def test_expectations_by_hand(probes):
                                  (neutral, text, negative, 2, [False, False, True])):
         found = probes.expectations(*arguments)
         assert [found[name] for name in names] == expected
+    drop = probes.expectations(text, without, negative, 2)["confidence_drop_without_but"]
+    assert drop == pytest.approx(.1)
 
 
-@pytest.mark.parametrize("condition, polarity, negated, affirmed, right", [
-    ("not", 2, "Neg", "Pos", True), ("not", 2, "Neutral", "Pos", False),
-    ("hardly", 0, "Pos", "Neg", True), ("never", 0, "Neutral", "Neg", True),
-    ("n't", 0, "Neg", "Neg", False), ("out of scope", 2, "Pos", "Pos", True),
-    ("out of scope", 2, "Neg", "Pos", False), ("out of scope", 0, "Pos", "Pos", True)])
-def test_negation_by_hand(probes, condition, polarity, negated, affirmed, right):
+@pytest.mark.parametrize("polarity, predicted, not_negated, right", [
+    (2, "Neg Neutral Pos Neg Pos", "Pos", [True, False, False, True, True]),
+    (0, "Pos Neutral Neg Pos Neg", "Neg", [True, True, False, True, True]),
+    (2, "Neg Neg Neg Neg Pos", "Neutral", [True, True, True, True, False]),
+    (0, "Neg Neg Neg Neg Pos", "Pos", [False] * 5),  # the last two are not the adjective's own
+    (2, "Neutral Neutral Neutral Neutral Neutral", "Neutral", [False] * 5),
+    (0, "Neutral Neutral Neutral Neutral Neutral", "Neutral", [True] * 4 + [False])])
+def test_negation_by_hand(probes, polarity, predicted, not_negated, right):
     p = {"Neg": [.1, .5, .2, .1, .1], "Neutral": [.1, .1, .6, .1, .1], "Pos": [.0, .1, .2, .3, .4]}
 
     def ask(texts):
-        negation = "did not" if condition == "out of scope" else condition
-        assert [negation in text for text in texts] == [True, False]
-        return np.array([p[negated], p[affirmed]])
+        signs = ("was not odd", "never", "wasn't", "hardly", "did not see", "and I saw")
+        assert all(sign in text for sign, text in zip(signs, texts))
+        return np.array([p[name] for name in [*predicted.split(), not_negated]])
 
-    row = probes.negation_row(condition, "odd", polarity, ask)
-    assert row["right"] == right
+    assert list(probes.negation_row("odd", polarity, ask).values()) == ["odd", *right]
 
 
 def test_polarity_words_are_those_of_a_plain_count(probes, rng):
@@ -117,42 +118,83 @@ def test_credit_by_hand_and_its_chance_by_all_draws(probes):
     assert nothing == {"share": 0, "token_share": 0, "misses": None, "chance": None}
 
 
-def test_cases_by_rule(probes):
-    texts = ("But a b", "a but b", "a or b", "b but a")
-    p = [[.2, .5, .1, .1, .1], [.3, .4, .1, .1, .1], [.3, .35, .15, .1, .1], [.1, .6, .1, .1, .1]]
-    # Polarity cosines -1, .6, 0, .8. Of KD's own class, 4 where it is wrong, the last would be -.8.
-    kd_phi, predicted = ([-1, 0, 0], [3, 4, 0], [0, 1, 0], [4, 3, 0]), (4, 1, 1, 4)
-    bert = [explained(text, text.split(), [1, 0, 0], probabilities=q) for text, q in zip(texts, p)]
-    kd = [explained(text, text.split(), phi, predicted=c, label=1)
-          for text, phi, c in zip(texts, kd_phi, predicted)]
-    found = {case["rule"]: (case["id"], case["value"]) for case in probes.pick_cases(bert, kd)}
-    assert found == {"borderline": ("a or b", pytest.approx(.05)),
-                     "contrastive": ("a but b", pytest.approx(.6)),
-                     "kd_right_far_from_bert": ("a or b", 0)}
+def test_wrong_reasons_are_of_right_labels_with_such_words(probes):
+    row = explained("the dull film", ["the", "dull", "film"], [.1, 0, .2], label=1)
+    found = probes.right_for_which_reasons(True, probes.credit_of(row, {"dull"}, k=1))
+    assert found["misses"] and found["chance_misses"] == pytest.approx(2 / 3)
+    assert found["misses_over_chance"] == pytest.approx(1 / 3)
+    for right_label, words in ((0, {"dull"}), (1, {"bad"})):
+        found = probes.words_row(row | {"label": right_label}, words)
+        assert found["right_label"] == right_label
+        assert found["misses"] is found["chance_misses"] is found["misses_over_chance"] is None
+    nothing = probes.words_row(explained("\u200b", [], [], label=1), {"dull"})  # no wordpiece
+    assert set(common.plain(nothing).values()) == {"\u200b", True, None}
 
 
 def test_measures_of_a_planted_model(probes, planted):
     """p(class 4) is .3, and superb adds .3, dull -.15, "but" -.02; the rest is nearly class 0."""
     model, tokenizer = planted
-    ask = partial(common.predict_proba, model, tokenizer)
-    sentences, measured = probes.contrast_sentences(["superb"], ["dull"]), {}
-    for sentence in sentences:
-        row = common.explain_shap(model, tokenizer, sentence["text"])
-        row |= {"text": sentence["text"], "predicted": 0}
-        found = probes.contrast_row(sentence, row, ask)
-        ratio = pytest.approx(1 / 3 if sentence["polarity"] == 0 else 2 / 3)
+    ask, measured = partial(common.predict_proba, model, tokenizer), {}
+    for polarity in (0, 2):
+        sentence, rows = probes.contrast_sentence("superb", "dull", polarity), {}
+        for key, text in (("id", "text"), ("and_id", "with_and")):
+            row = common.explain_shap(model, tokenizer, sentence[text])
+            rows[sentence[key]] = row | {"text": sentence[text], "predicted": 0}
+        row = rows[sentence["id"]]
+        found = measured[polarity] = probes.contrast_row(sentence, rows, ask)
+        ratio = pytest.approx(1 / 3 if polarity == 0 else 2 / 3)
         assert found["post_but_ratio"] == ratio and found["polarity_post_but_ratio"] == ratio
+        assert found["polarity_post_and_ratio"] == ratio
         assert found["equal_credit_ratio"] == .5  # the movie was superb, the ending was dull
-        neutral = probes.contrast_row(sentence, row | {"predicted": 2}, ask)  # no phi for class 2
-        assert np.isnan(neutral["post_but_ratio"]) and neutral["polarity_post_but_ratio"] == ratio
-        row["attributions"] *= [[word != sentence["second"]] for word in row["tokens"]]
-        assert probes.contrast_row(sentence, row, ask).get("misses_second_adjective", True)
-        measured[sentence["connective"], sentence["polarity"]] = found
-    dull, superb = measured["but", 0], measured["but", 2]  # .43, .45 without "but": class 0 always
+        assert found["over_equal_credit"] == found["post_but_ratio"] - .5
+        changed = rows | {sentence["id"]: row | {"predicted": 2}}  # no phi for class 2
+        changed[sentence["and_id"]] |= {"attributions": np.eye(10, 5)}  # all before "and"
+        found = probes.contrast_row(sentence, changed, ask)
+        assert np.isnan(found["post_but_ratio"]) and found["polarity_post_but_ratio"] == ratio
+        assert found["polarity_post_and_ratio"] == .25 and found["but_minus_and"] == ratio - .25
+        row["attributions"] *= [[word != sentence["second_adjective"]] for word in row["tokens"]]
+        found = probes.contrast_row(sentence, rows, ask)
+        assert found["misses"] == (True if polarity == 0 else None)
+    dull, superb = measured[0], measured[2]  # .43, .45 without "but": class 0 always
     assert dull["right_label"] and dull["less_confident_without_but"] and not superb["right_label"]
+    assert dull["confidence_drop_without_but"] == pytest.approx(.02)
     assert not dull["swaps_with_clauses"]
-    assert not dull["misses_second_adjective"] and dull["chance_misses"] == pytest.approx(7 / 10)
-    assert "right_label" not in measured["and", 0]
-    table5 = probes.example_rows(sentences[1], ask)
+    assert not dull["misses"] and dull["chance_misses"] == pytest.approx(7 / 10)
+    assert dull["misses_over_chance"] == pytest.approx(-7 / 10)
+    assert superb["misses"] is superb["chance_misses"] is superb["misses_over_chance"] is None
+    table5 = probes.example_rows(sentence, ask)
     assert [row["polarity"] for row in table5] == ["Neg"] * 3
     assert [row["confidence"] for row in table5] == pytest.approx([.568, .548, .568])
+
+
+def test_the_stage(probes, smoke, tmp_path, call, monkeypatch):
+    make_artifacts(tmp_path, smoke, ("bert_42", "bert_43"), 3)
+
+    def run(*flags, status=0):
+        found, _, error = call("05", "--artifacts", tmp_path, "--data", smoke / "text",
+                               "--adjectives", "1", *flags)
+        assert found == status, error
+        measures = (tmp_path / "measures").glob("*.jsonl")
+        return error or {path.stem: common.read_jsonl(path) for path in measures}
+
+    found = run("--model", "bert", "--seed", "43")
+    assert {measure: len(rows) for measure, rows in found.items()} == {
+        "contrast.bert_43": 2, "example.bert_43": 3, "negation.bert_43": 2, "words.bert_43": 3}
+    assert all(row["model"] == "bert" and row["seed"] == 43 for row in found["words.bert_43"])
+    assert found["example.bert_43"][2]["text"] == "The ending was joyful but the movie was weak."
+    path = tmp_path / "probes/bert_43.shap.jsonl"
+    whole = path.read_text()
+    assert [row["id"] for row in common.read_jsonl(path)] == [
+        "excellent-dull", "dull-excellent", "weak-joyful", "excellent-dull-and",
+        "dull-excellent-and", "weak-joyful-and"]
+    path.write_text(whole[:-40])  # interrupted while it wrote the last line
+
+    monkeypatch.setattr(probes, "post_but_ratio", lambda *_: 7)
+    found = run("--flip", "adjectives")  # of all models
+    assert path.read_text() == whole
+    assert [found[f"contrast.bert_{seed}"][1]["post_but_ratio"] for seed in (42, 43)] == [7, 7]
+    assert found["example.bert_43"][2]["text"] == "The movie was joyful but the ending was weak."
+    stamp = common.read_json(tmp_path / "measures/05_probes.bert_43.stamp.json")
+    assert stamp["arguments"] == {"adjectives": 1, "flip": "adjectives"}
+    assert stamp["inputs"]["weights"] == "bert_43"
+    assert "bert_44 has no SHAP" in run("--model", "bert", "--seed", "44", status=2)
