@@ -17,7 +17,8 @@ from common import (SEED, add_training_flags, already_made, check_same_tokens, c
 
 def parse_args(argv=None):
     parser = cli(__doc__, "--data", "--device", "--overwrite")
-    parser.add_argument("--model", type=model_name, required=True, help="its name, without the seed")
+    parser.add_argument("--model", type=model_name, required=True,
+                        help="its name, without the seed")
     parser.add_argument("--seed", type=positive, default=SEED, help="of head, order and dropout")
     add_training_flags(parser)
     return parser.parse_args(argv)

@@ -12,8 +12,7 @@ Reads   the text (--data); models/<teacher>_<seed>/; a pretrained student (--che
 Writes  models/<model>_<seed>/ : weights, config, tokenizer, training_log.json, stamp.json
 
     python 02_distill.py --checkpoint huawei-noah/TinyBERT_General_6L_768D
-    python 02_distill.py --model kd_aligned --perturbed --hidden 3 \\
-                         --checkpoint huawei-noah/TinyBERT_General_6L_768D
+    python 02_distill.py --checkpoint DIR --model kd_aligned --perturbed --hidden 3
 
 With --model kd_soft --alpha 0 --beta 1 it distils from soft logits alone, as 3.2 has it (A6). The
 paper's test accuracy: KD-TinyBERT 0.541 (Figure 4; 04 measures ours).
@@ -73,23 +72,22 @@ def alignment_loss(student, hidden, ids, rows, epoch, *, teacher, tokenizer, arg
     """What --perturbed and --hidden add to the loss of a batch (A32). hidden: the student's hidden
     states of the sentences; ids: their token ids; rows: their numbers in the training split, which
     with seed and epoch decide how each is perturbed."""
-    precision, loss = pick_precision(args.precision, student.device), 0
-    if args.perturbed is not None:
+    copies, loss = args.perturbed is not None, 0
+    if copies:
         rngs = [np.random.default_rng([args.seed, epoch, row]) for row in rows]
         ids = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturbed)
                for x, rng in zip(ids, rngs)]
     batch = pad(tokenizer, ids, student.device)
-    with autocast(student.device, precision):
+    with autocast(student.device, pick_precision(args.precision, student.device)):
         with torch.no_grad():
-            of_teacher = teacher(**batch, output_hidden_states=True)
-        if args.perturbed is not None:
-            of_student = student(**batch, output_hidden_states=True)
-            hidden = of_student.hidden_states
-    if args.perturbed is not None:
-        kl = kl_divergence(of_student.logits.float(), of_teacher.logits.float(), args.temperature)
+            theirs = teacher(**batch, output_hidden_states=True)
+        ours = student(**batch, output_hidden_states=True) if copies else None
+    if copies:
+        hidden = ours.hidden_states
+        kl = kl_divergence(ours.logits.float(), theirs.logits.float(), args.temperature)
         loss = args.beta * args.temperature**2 * kl
     if args.hidden:
-        loss = loss + args.hidden * hidden_distance(hidden, of_teacher.hidden_states,
+        loss = loss + args.hidden * hidden_distance(hidden, theirs.hidden_states,
                                                     batch["attention_mask"])
     return loss
 
@@ -116,7 +114,8 @@ def parse_args(argv=None):
     parser = cli(__doc__, "--data", "--device", "--overwrite")
     parser.add_argument("--model", type=model_name, default="kd_tinybert",
                         help="the student's name, without the seed")
-    parser.add_argument("--teacher", type=model_name, default="bert", help="a model that 01 trained")
+    parser.add_argument("--teacher", type=model_name, default="bert",
+                        help="a model that 01 trained")
     parser.add_argument("--seed", type=positive, default=SEED,
                         help="of the student and of its teacher")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the gold labels")

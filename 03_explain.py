@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, digest, encode, explain_missing,
@@ -43,16 +44,6 @@ def balanced_subset(rows, per_class):
                  f"{len(of_class)} (PER_CLASS={len(of_class)} for run_all.sh) takes them all")
         drawn += rng.sample(of_class, per_class)
     return sorted(drawn, key=rows.index)
-
-
-def first_of_each_class(rows, n):
-    """The first n sentences of each class, in the order of the rows; all where n is None."""
-    kept, seen = [], dict.fromkeys(range(len(LABELS)), 0)
-    for row in rows:
-        seen[row["label"]] += 1
-        if n is None or seen[row["label"]] <= n:
-            kept.append(row)
-    return kept
 
 
 def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=SEED,
@@ -100,8 +91,7 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
 
     def probabilities(embeddings):  # (m, n + 2, width) -> (m, 5)
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=end.device)
-        logits = model(inputs_embeds=embeddings, attention_mask=mask).logits
-        return logits.double().softmax(-1)
+        return model(inputs_embeds=embeddings, attention_mask=mask).logits.double().softmax(-1)
 
     points, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
     points = torch.tensor((points + 1) / 2, dtype=end.dtype, device=end.device)
@@ -121,16 +111,6 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     return {"tokens": tokens, "spans": spans, "attributions": attributions,
             "special_attributions": phi[[0, -1]], "base_values": p_start,
             "completeness_gap": np.abs(phi.sum(0) - (p_end - p_start))}
-
-
-def show(row):
-    """Print an explained sentence with the five tokens, or LIME's words, of largest attribution."""
-    units, phi = row.get("words"), row["attributions"]
-    if "tokens" in row:
-        units, phi = row["tokens"], predicted_attributions(row)
-    largest = [f"{units[i]} {phi[i]:+.3f}" for i in top_k(phi, 5)]
-    print(f"    {row['text']}\n    gold {LABELS[row['label']]}, predicted "
-          f"{LABELS[row['predicted']]}: {', '.join(largest)}", flush=True)
 
 
 def parse_args(argv=None):
@@ -172,7 +152,9 @@ def main():
     name = f"{args.model}_{args.seed}"
     inputs = {"weights": weights_digest(args.artifacts, name, splits), "subset": digest(subset)}
     model, tokenizer = load_classifier(args.artifacts, name, device)
-    rows = first_of_each_class(subset, args.of_each)
+    rows = subset
+    if args.of_each:
+        rows = pd.DataFrame(subset).groupby("label").head(args.of_each).to_dict("records")
     probabilities = predict_proba(model, tokenizer, [row["text"] for row in rows])
     rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
             for row, p in zip(rows, probabilities)]
@@ -202,7 +184,11 @@ def main():
         explain, settings = methods[method]
         stamp = make_stamp(settings | {"sentences": len(rows)}, inputs, device)
         path = Path(args.artifacts) / "explanations" / f"{name}.{method}.jsonl"
-        show(explain_missing(path, rows, explain, stamp, args.overwrite)[0])
+        row = explain_missing(path, rows, explain, stamp, args.overwrite)[0]
+        if "tokens" in row:  # an example on the terminal: the five tokens of largest attribution
+            phi = predicted_attributions(row)
+            largest = ", ".join(f"{row['tokens'][i]} {phi[i]:+.3f}" for i in top_k(phi, 5))
+            print(f"    {row['id']} is {LABELS[row['predicted']]} because of {largest}")
     return args
 
 

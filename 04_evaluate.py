@@ -113,8 +113,8 @@ def drop_and_flip(row, p):
 def faithfulness(model, tokenizer, methods):
     """A row for each explainer, sentence and k. methods: {explainer: rows}."""
     cases, inputs = [], []
-    for (method, rows), k in product(methods.items(), KS):
-        for row in rows:
+    for method, rows in methods.items():
+        for row, k in product(rows, KS):
             changed = changed_inputs(tokenizer, row, k)
             cases.append((method, k, row, changed))
             inputs += [changed["top"], changed["masked"], *changed["random"]]

@@ -256,7 +256,7 @@ def measure_model(name, explained, splits, lexicon, device, args):
 def parse_args(argv=None):
     parser = cli(__doc__, "--data", "--device", "--overwrite")
     parser.add_argument("--model", type=model_name, help="only this model, which 03 explained")
-    parser.add_argument("--seed", type=int, default=SEED, help="the training seed of --model")
+    parser.add_argument("--seed", type=positive, default=SEED, help="the training seed of --model")
     parser.add_argument("--adjectives", type=positive, default=12, help="first N of each polarity")
     parser.add_argument("--flip", choices=FLIPPED, default="clauses",
                         help="what changes places in the flipped sentence (A30)")

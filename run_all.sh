@@ -34,8 +34,8 @@ case $preset in
 esac
 for seed in ${SEEDS:-}; do
   [[ $seed =~ ^[1-9][0-9]{0,8}$ ]] || stop "SEEDS has '$seed'; each must be a whole number above 0, without a leading zero"
-  [[ " $SEEDS " != *" $seed "*" $seed "* ]] || stop "SEEDS has $seed twice"
 done
+[ -z "$(tr -s ' ' '\n' <<< "${SEEDS:-}" | sort | uniq -d)" ] || stop "SEEDS is '$SEEDS'; each seed may stand there once"
 [[ ${PER_CLASS:-1} =~ ^[1-9][0-9]*$ ]] || stop "PER_CLASS is '$PER_CLASS'; it must be a whole number above 0"
 for model in ${EXTRA:-}; do
   [[ " kd_twice kd_perturbed kd_hidden " = *" $model "* ]] || stop "EXTRA has '$model'; it takes kd_twice, kd_perturbed, kd_hidden"
@@ -88,12 +88,12 @@ stage() {  # stage "01_train.py --model bert ..."
   eval "$python $1 --artifacts $out"
 }
 
-together() {  # stages that do not need each other, two at a time, the longest first
+together() {  # stages that do not need each other, a line each, two at a time
   if [ $jobs = 1 ]; then
-    for line in "$@"; do stage "$line"; done
+    while read -r line; do stage "$line" < /dev/null; done <<< "$1"
   else
     [ "$gpus" != 0 ] || local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
-    printf '%s\0' "$@" | xargs -0 -n 1 -P $jobs $slot \
+    tr '\n' '\0' <<< "$1" | xargs -0 -n 1 -P $jobs $slot \
       bash -c 'echo "--- $1"; eval "exec $python $1 --artifacts $out"' stage || exit 2
   fi
 }
@@ -155,32 +155,33 @@ explained() {  # explained bert 42: the command that explains it; with LIME, the
   echo "03_explain.py --model $1 --seed $2 --methods shap ig $lime $explain $subset $data"
 }
 
-read -r first rest <<< "$seeds"
-last=${seeds##* }
+set -- $seeds
+first=$1 trained_seeds=$#
 stage "03_explain.py $subset $data"  # draws the 150 sentences, and finds out now whether the text will do
 stage "$(trained bert $first)"
-for seed in $seeds; do
-  # BERT of the next seed: after the last one there is none, but where it is the only one
-  read -r next _ <<< "${seeds#*"$seed"}" || true
-  if [ -z "$rest" ]; then next=$((seed + 1)); fi
-  train_lines=() explain_lines=() probe_lines=()
-  if [ -n "$next" ]; then train_lines+=("$(trained bert $next)"); fi
-  for model in $models ${EXTRA:-}; do
-    [ $model = bert ] || train_lines+=("$(trained $model $seed)")
-    explain_lines+=("$(explained $model $seed)")
-    probe_lines+=("05_probes.py --model $model --seed $seed $probes $data")
+while [ $# -gt 0 ]; do
+  seed=$1 next=${2:-}  # after the last seed there is no next one, unless it is the only one
+  if [ $trained_seeds = 1 ]; then next=$((seed + 1)); fi
+  train_lines="" explain_lines="" probe_lines=""
+  for model in $models ${EXTRA:-}; do  # the slow ones come last; put first, they leave no core idle
+    [ $model = bert ] || train_lines="$(trained $model $seed)"$'\n'$train_lines
+    explain_lines+="$(explained $model $seed)"$'\n'
+    probe_lines+="05_probes.py --model $model --seed $seed $probes $data"$'\n'
   done
-  if [ -z "$rest" ]; then explain_lines=("$(explained bert $next)" "${explain_lines[@]}"); fi
-  together "${train_lines[@]}"
-  together "${explain_lines[@]}"
-  together "${probe_lines[@]}"
+  [ -z "$next" ] || train_lines="$(trained bert $next)"$'\n'$train_lines
+  [ $trained_seeds != 1 ] || explain_lines="$(explained bert $next)"$'\n'$explain_lines
   if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed
-    together "03_explain.py --model bert --seed $seed --methods shap_mask --of-each 6 $explain $subset $data" \
-             "03_explain.py --model bert --seed $seed --methods lime_seed --of-each 6 $explain $subset $data"
+    for method in shap_mask lime_seed; do
+      explain_lines+="03_explain.py --model bert --seed $seed --methods $method --of-each 6 $explain $subset $data"$'\n'
+    done
   fi
-  if [ $seed = $first ] || [ $seed = $last ]; then
+  together "${train_lines%$'\n'}"
+  together "${explain_lines%$'\n'}"
+  together "${probe_lines%$'\n'}"
+  if [ $seed = $first ] || [ $# = 1 ]; then  # a first report, and the last one
     stage "04_evaluate.py $data"
     stage "06_figures.py"
   fi
+  shift
 done
 eval "echo the report: $out/report.md"

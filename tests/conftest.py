@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch starts: the models are too small for threads
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling SHAP's loops would take longer than running them
 
 import numpy as np
 import pytest
@@ -20,10 +21,17 @@ import common  # noqa: E402
 import standins  # noqa: E402
 
 
+class Scripts(dict):
+    """{"01": module, ...}, imported when first asked for; importing a script does nothing."""
+
+    def __missing__(self, number):
+        path, = ROOT.glob(f"{number}_*.py")
+        return self.setdefault(number, importlib.import_module(path.stem))
+
+
 @pytest.fixture(scope="session")
 def scripts():
-    """{"01": module, ...}: importing a script does nothing."""
-    return {p.name[:2]: importlib.import_module(p.stem) for p in sorted(ROOT.glob("0[1-6]_*.py"))}
+    return Scripts()
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from common import (LABELS, already_made, cosine, digest, explain_missing, explain_shap, fit,
-                    load_classifier, load_encoder, load_explanations, load_splits, make_stamp,
-                    mask_embedding, mean_embedding, polarity_attributions, predict_proba,
-                    predicted_attributions, remove, save_classifier, shuffled_batches, token_ids,
-                    top_k, write_json, write_jsonl)
+from common import (FORMAT, LABELS, already_made, cosine, digest, encode, explain_missing,
+                    explain_shap, fit, load_classifier, load_encoder, load_explanations,
+                    load_splits, make_stamp, mask_embedding, mean_embedding, polarity_attributions,
+                    predict_proba, predicted_attributions, remove, save_classifier,
+                    shuffled_batches, token_ids, top_k, write_json, write_jsonl)
 from conftest import WEIGHTS
+
+import standins
 
 TEXTS = ["a superb film !", "dull", "the ending was long but the film was excellent , really"]
 CPU = torch.device("cpu")
@@ -41,7 +44,7 @@ def test_a_saved_classifier_gives_the_logits_of_the_plain_model(smoke, tmp_path,
         parameter.data.mul_(4)
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False)
     plain = model.eval()(**batch).logits.softmax(-1).detach().numpy()
-    save_classifier(model, tokenizer, [], training_args(tmp_path), {})
+    save_classifier(model, tokenizer, [], training_args(tmp_path), {"format": FORMAT})
     loaded, tokenizer = load_classifier(tmp_path, "bert_42", CPU)
     assert np.abs(predict_proba(loaded, tokenizer, TEXTS) - plain).max() < 1e-6
 
@@ -52,13 +55,14 @@ def test_the_new_head_depends_on_the_seed_alone(smoke):
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
 
 
-def test_kept_layers_are_those_of_the_checkpoint(smoke):
+def test_the_half_checkpoint_has_the_kept_layers(smoke, tmp_path):
+    standins.make_half(smoke / "random-bert", tmp_path / "half", kept=[1])
     whole, _ = load_encoder(str(smoke / "random-bert"), 1)
-    half, _ = load_encoder(str(smoke / "random-bert"), 1, keep_layers=[1])
-    name = "attention.self.query.weight"
+    half, _ = load_encoder(str(tmp_path / "half"), 1)
     assert half.config.num_hidden_layers == len(half.bert.encoder.layer) == 1
-    assert torch.equal(half.bert.encoder.layer[0].get_parameter(name),
-                       whole.bert.encoder.layer[1].get_parameter(name))
+    for name, weight in half.bert.encoder.layer[0].state_dict().items():
+        assert torch.equal(weight, whole.bert.encoder.layer[1].state_dict()[name])
+    assert torch.equal(half.classifier.weight, whole.classifier.weight)  # of the same seed
 
 
 # --- Training
@@ -126,6 +130,121 @@ def test_the_distillation_loss_by_hand(scripts):
     assert loss(teacher, teacher, labels, alpha=0).item() == pytest.approx(0, abs=1e-6)
     twice = loss(student.repeat(2, 1), teacher.repeat(2, 1), torch.tensor([0, 0]))  # a mean
     assert twice.item() == pytest.approx(loss(student, teacher, labels).item(), rel=1e-6)
+
+
+def copies(scripts, ids, mask_id, n, **settings):
+    rngs = [np.random.default_rng([42, 1, row]) for row in range(n)]  # seed, epoch, row
+    return [scripts["02"].perturbed_copy(ids, mask_id, rng, **settings) for rng in rngs]
+
+
+def test_perturbed_copies_remove_every_number_of_pieces_equally_often(scripts):
+    ids, mask = [101, *range(200, 207), 102], 103
+    made = copies(scripts, ids, mask, 4000)
+    assert made == copies(scripts, ids, mask, 4000)  # the same seed, epoch and row
+    assert all(copy[0] == 101 and copy[-1] == 102 for copy in made)
+    left = [sum(piece in ids for piece in copy[1:-1]) for copy in made]
+    counts = np.bincount(left, minlength=8)
+    assert chisquare(counts).pvalue > 0.01 and len(counts) == 8
+    deleted = [copy for copy in made if len(copy) < 9]
+    masked = [copy for copy in made if mask in copy]
+    assert not [copy for copy in deleted if mask in copy]
+    assert 0.9 < len(deleted) / len(masked) < 1.1
+    assert [101, 102] in made and all(sorted(copy[1:-1]) == copy[1:-1] for copy in deleted)
+    assert copies(scripts, ids, mask, 9, most=0) == [ids] * 9
+
+
+def test_the_distance_of_hidden_states_by_hand(scripts):
+    distance = scripts["02"].hidden_distance
+    east, north, west = [1.0, 0], [0, 2.0], [-3.0, 0]
+    ours = [torch.zeros(3, 2, 2), torch.tensor([[east, north], [east, east], [west, east]]),
+            torch.tensor([[east, west], [north, west], [west, west]])]
+    theirs = [torch.zeros(3, 2, 2), *[torch.full((3, 2, 2), 9.0)] * 3, torch.zeros(3, 1, 2)]
+    theirs[2] = torch.tensor([[east, east], [east, east], [east, east]])
+    theirs[4] = torch.tensor([[east], [east], [east]])  # [CLS] alone, as load_classifier cuts it
+    mask = torch.tensor([[1, 1], [1, 0], [1, 1]])
+    # layer 1 with the teacher's 2: 0, 1; 0; 2, 0 over five tokens; layer 2 with 4: 0, 1, 2 over [CLS]
+    assert distance(ours, theirs, mask).item() == pytest.approx((3 / 5 + 3 / 3) / 2)
+    assert distance(ours, ours, mask).item() == pytest.approx(0, abs=1e-6)
+
+
+def alignment_args(**changes):
+    flags = {"seed": 42, "precision": "fp32", "perturbed": None, "hidden": 0.0, "beta": 0.5,
+             "temperature": 2.0}
+    return SimpleNamespace(**flags | changes)
+
+
+def test_the_terms_of_the_remedy(scripts, tiny, smoke):
+    (teacher, tokenizer), two = tiny, scripts["02"]
+    student = load_encoder(str(smoke / "random-bert"), seed=2)[0].eval()
+    ids = encode(tokenizer, TEXTS)
+    batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+    ours, theirs = [m(**batch, output_hidden_states=True) for m in (student, teacher)]
+
+    def term(model=student, states=ours.hidden_states, **changes):
+        return two.alignment_loss(model, states, ids, [0, 1, 2], 1, teacher=teacher,
+                                  tokenizer=tokenizer, args=alignment_args(**changes)).item()
+
+    kl = 0.5 * 4 * two.kl_divergence(ours.logits, theirs.logits, 2.0).item()
+    h = two.hidden_distance(ours.hidden_states, theirs.hidden_states, batch["attention_mask"])
+    assert term(perturbed=0.0) == pytest.approx(kl, rel=1e-4) and kl > 1e-4  # the copy is the text
+    assert term(hidden=3.0) == pytest.approx(3 * h.item(), rel=1e-4)
+    assert term(perturbed=0.0, hidden=3.0) == pytest.approx(kl + 3 * h.item(), rel=1e-4)
+    assert abs(term(perturbed=1.0) - kl) > 1e-5
+    assert term(teacher, theirs.hidden_states, perturbed=1.0, hidden=3.0) == pytest.approx(
+        0, abs=1e-5)
+    in_bf16 = term(perturbed=1.0, hidden=3.0, precision="bf16")
+    assert in_bf16 == pytest.approx(term(perturbed=1.0, hidden=3.0), rel=0.1)
+
+
+def test_a_teacher_that_differs_on_perturbed_text_alone_moves_the_student(scripts, tiny, smoke):
+    """The teacher is the student, but for its embedding of [MASK]."""
+    (teacher, tokenizer), rows = tiny, load_splits(str(smoke / "text"))["train"][:64]
+    student = load_encoder(str(smoke / "random-bert"), seed=1)[0]
+    student.load_state_dict(teacher.state_dict())
+    for module in student.modules():  # without dropout the plain sentences move nothing
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    with torch.no_grad():
+        vector = torch.randn(32, generator=torch.Generator().manual_seed(0))
+        teacher.get_input_embeddings().weight[tokenizer.mask_token_id] = vector
+    masked = [(tokenizer.mask_token_id,) * 5]
+    before, target = predict_proba(student, tokenizer, masked), predict_proba(*tiny, masked)
+    settings, falling = alignment_args(perturbed=1.0), iter(range(99, 0, -1))
+
+    def nothing(logits, labels, split, rows):  # but a validation loss that keeps the last epoch
+        return logits.sum() * 0 + (next(falling) if split == "validation" else 0)
+
+    def extra(*batch):
+        return scripts["02"].alignment_loss(*batch, teacher=teacher, tokenizer=tokenizer,
+                                            args=settings)
+
+    fit(student, tokenizer, {"train": rows, "validation": rows},
+        nothing, training_args("", epochs=20), extra)
+    after = predict_proba(student, tokenizer, masked)
+    assert np.abs(after - target).sum() < 0.5 * np.abs(before - target).sum()
+
+
+def test_students_that_cannot_be_aligned_are_refused(scripts, capsys):
+    def model(width, layers):
+        return SimpleNamespace(config=SimpleNamespace(hidden_size=width, num_hidden_layers=layers))
+    scripts["02"].check_alignment(model(768, 12), model(768, 6))
+    for teacher, student in ((model(768, 12), model(312, 4)), (model(768, 6), model(768, 4))):
+        with pytest.raises(SystemExit):
+            scripts["02"].check_alignment(teacher, student)
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_batch_without_a_finite_loss_is_counted_and_left_out_of_the_mean(smoke):
+    model, tokenizer = load_encoder(str(smoke / "random-bert"), seed=1)
+    rows, planned = load_splits(str(smoke / "text"))["train"][:64], iter([2.0, np.inf])
+
+    def loss(logits, labels, split, rows):
+        return logits.sum() * 0 + (next(planned) if split == "train" else 1.0)
+
+    model.eval = lambda: None  # an infinite loss is skipped by fp16's scaler, which a CPU lacks
+    log = fit(model, tokenizer, {"train": rows, "validation": rows}, loss,
+              training_args("", epochs=1))
+    assert log[0]["train_loss"] == 2.0 and log[0]["batches_without_finite_loss"] == 1
 
 
 def test_decoding_and_tokenizing_again_changes_nothing_here(scripts, tiny):
@@ -214,10 +333,9 @@ def test_integrated_gradients_are_complete_on_a_random_model(scripts, smoke, enc
 
 # --- Files that can be trusted
 
-def test_explaining_goes_on_after_a_torn_line_and_in_shares(tmp_path, capsys):
-    rows, asked = [{"id": str(i)} for i in range(5)], []
+def test_explaining_goes_on_after_a_torn_line(tmp_path, capsys):
+    rows, asked = [{"id": str(i)} for i in range(4)], []
     stamp = make_stamp({"max_evals": 1}, {"weights": "w"}, CPU)
-    args = SimpleNamespace(overwrite=False, shard=(0, 1))
 
     def explain(row):
         asked.append(row["id"])
@@ -226,37 +344,37 @@ def test_explaining_goes_on_after_a_torn_line_and_in_shares(tmp_path, capsys):
     path = tmp_path / "bert_42.shap.jsonl"
     write_json(path.with_suffix(".stamp.json"), stamp)
     path.write_text('{"id": "0", "phi": 0.0, "nothing": null}\n{"id": "1", "ph')
-    args.shard = (1, 2)
-    shared = explain_missing(path, rows, explain, stamp, args, "")
-    assert asked == ["1", "3"] and [row["id"] for row in shared if "phi" in row] == ["0", "1", "3"]
-    args.shard = (0, 1)
-    done = explain_missing(path, rows, explain, stamp, args, "")
-    assert asked == ["1", "3", "2", "4"]
-    assert done == [{"id": str(i), "phi": float(i), "nothing": None} for i in range(5)]
+    done = explain_missing(path, rows, explain, stamp, False)
+    assert asked == ["1", "2", "3"]
+    assert done == [{"id": str(i), "phi": float(i), "nothing": None} for i in range(4)]
     other = make_stamp({"max_evals": 2}, {"weights": "w"}, CPU)
     with pytest.raises(SystemExit):
-        explain_missing(path, rows, explain, other, args, "")
+        explain_missing(path, rows, explain, other, False)
     assert "max_evals (1, now 2)" in capsys.readouterr().err
-    args.overwrite = True
-    explain_missing(path, rows, explain, other, args, "")
-    assert asked[4:] == ["0", "1", "2", "3", "4"]
+    assert explain_missing(path, rows, explain, other, True) == done and len(asked) == 7
 
 
 def test_explanations_of_other_weights_or_sentences_are_refused(tmp_path, capsys):
     path = tmp_path / "explanations" / "bert_42.shap.jsonl"
     subset = [{"id": "a", "text": "x", "label": 0}, {"id": "b", "text": "y", "label": 1}]
-    write_json(tmp_path / "models" / "bert_42" / "stamp.json", {"weights": "w"})
+    inputs = {"weights": "w", "subset": digest(subset)}
+    write_json(tmp_path / "models/bert_42/stamp.json", {"format": FORMAT, "weights": "w"})
     write_jsonl(path, subset[::-1])
-    write_json(path.with_suffix(".stamp.json"), {"inputs": {"weights": "w"}})
+    write_json(path.with_suffix(".stamp.json"), make_stamp({"sentences": 2}, inputs, CPU))
     assert load_explanations(tmp_path, "bert", 42, "shap", subset) == subset
     assert load_explanations(tmp_path, "bert", 42, "lime", subset) == []
-    for broken in (subset + [{"id": "c", "text": "z"}], [subset[0], subset[1] | {"text": "other"}]):
-        with pytest.raises(SystemExit):
-            load_explanations(tmp_path, "bert", 42, "shap", broken)
-    write_json(tmp_path / "models" / "bert_42" / "stamp.json", {"weights": "v"})
+    with pytest.raises(SystemExit):
+        load_explanations(tmp_path, "bert", 42, "shap", subset[:1])
+    write_jsonl(path, subset[:1])  # interrupted
     with pytest.raises(SystemExit):
         load_explanations(tmp_path, "bert", 42, "shap", subset)
-    assert capsys.readouterr().err.count("\n") == 3  # one line each
+    write_json(tmp_path / "models/bert_42/stamp.json", {"format": FORMAT, "weights": "v"})
+    with pytest.raises(SystemExit):
+        load_explanations(tmp_path, "bert", 42, "shap", subset)
+    write_json(tmp_path / "models/bert_42/stamp.json", {"weights": "w"})  # of an older version
+    with pytest.raises(SystemExit):
+        load_explanations(tmp_path, "bert", 42, "shap", subset)
+    assert capsys.readouterr().err.count("\n") == 4  # one line each
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_work():
@@ -265,27 +383,12 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work():
 
 
 def test_another_version_is_no_reason_to_refuse_but_another_text_is(tmp_path):
-    stamp = make_stamp({"epochs": 2, "keep_layers": []}, {"text": digest(TEXTS)}, CPU)
+    stamp = make_stamp({"epochs": 2, "alpha": 1}, {"text": digest(TEXTS)}, CPU)
     write_json(tmp_path / "stamp.json", stamp | {"versions": {}, "commit": "other"})
     assert already_made(tmp_path / "stamp.json", stamp, False)
     assert not already_made(tmp_path / "stamp.json", stamp, True)
     with pytest.raises(SystemExit):
         already_made(tmp_path / "stamp.json", stamp | {"inputs": {"text": "t"}}, False)
-
-
-@pytest.mark.parametrize("line, says", [
-    ('{"text": "a", "label": 5}', "the label of test-0 is 5, not one of 0 to 4"),
-    ('{"text": " ", "label": 0}', "test-0 has no text"),
-    ('{"text": ', "line 1 is not a JSON object"), ("3", "line 1 is not a JSON object")])
-def test_text_that_cannot_be_used_is_named_in_one_line(tmp_path, capsys, line, says):
-    for split in ("train", "dev", "test"):
-        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": "a", "label": 0}) + "\n")
-    assert list(load_splits(str(tmp_path))) == ["train", "validation", "test"]
-    (tmp_path / "test.jsonl").write_text(line + "\n")
-    with pytest.raises(SystemExit) as error:
-        load_splits(str(tmp_path))
-    said = capsys.readouterr().err
-    assert error.value.code == 2 and says in said and said.count("\n") == 1
 
 
 def test_the_labels_are_the_papers():

@@ -5,7 +5,6 @@ Where the libraries ask a Hub it is in a process, for they read HF_ENDPOINT when
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,7 @@ def test_training_from_the_hub_then_loading_from_its_cache(repositories, python,
     for name in ("SetFit/sst5", "bert-base-uncased"):
         assert any(f"{name}/resolve/{common.REVISIONS[name]}" in path for path in hub.asked)
     stamp = common.read_json(tmp_path / "models/bert_42/stamp.json")
-    assert stamp["arguments"]["revision"] == common.REVISIONS["bert-base-uncased"]
+    assert common.REVISIONS["bert-base-uncased"] in stamp["inputs"]["checkpoint"]
     result = python(["-c", LOAD, "bert-base-uncased"], hub.url, HF_HUB_OFFLINE="1")
     assert result == (0, "8544\nBertForSequenceClassification\n", "")
 
@@ -76,16 +75,13 @@ def test_tinybert_with_its_old_files_loads_and_a_hub_that_then_dies_is_one_line(
     check_one_line(status, err, "bert-base-uncased", "Internet on", "--checkpoint DIR")
 
 
-def test_a_hub_out_of_reach_is_one_line_at_once(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(common.constants, "ENDPOINT", "http://127.0.0.1:9")
-    start = time.perf_counter()
-    status, out, err = call(*TRAIN, "--artifacts", tmp_path)
-    assert time.perf_counter() - start < 10 and out == ""
-    check_one_line(status, err, "SetFit/sst5", "refused", "Internet on", "--data DIR")
+def test_without_a_network_it_is_one_line(python, tmp_path):
+    result = python(["01_train.py", *TRAIN[1:], "--artifacts", tmp_path], "http://127.0.0.1:9",
+                    HF_HUB_OFFLINE="1")
+    check_one_line(result[0], result[2], "SetFit/sst5", "Internet on", "--data DIR")
 
 
 def test_a_broken_installation_is_not_taken_for_a_missing_hub(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(common.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it raises ImportError
     status, _, err = call(*TRAIN, "--artifacts", tmp_path)
     check_one_line(status, err, "the installation is broken", "datasets")

@@ -88,21 +88,12 @@ def test_negation_by_hand(probes, polarity, predicted, not_negated, right):
     assert list(probes.negation_row("odd", polarity, ask).values()) == ["odd", *right]
 
 
-def test_polarity_words_are_those_of_a_plain_count(probes, rng):
-    weights = {"superb": 2, "awful": -2, "film": 0, "not": -1, "the": 1, "rare": 2}
-    rows = []
-    for i in range(300):
-        words = [*rng.choice(["superb", "awful", "film", "not", "the"], 3), *["Rare"] * (i < 19)]
-        label = int(np.clip(2 + sum(weights[word.lower()] for word in words), 0, 4))
-        text = f"{' '.join(words)}, {words[0]}-{words[-1]}"
-        rows.append({"id": i, "text": text.upper() if i % 2 else text, "label": label})
-    expected, mean = {}, np.mean([row["label"] for row in rows])
-    for word in weights:
-        labels = [row["label"] for row in rows if word in row["text"].lower()]
-        if len(labels) >= 20 and abs(np.mean(labels) - mean) >= .5 and word != "the":
-            expected[word] = np.mean(labels) - mean
-    assert probes.polarity_words(rows) == pytest.approx(expected)
-    assert {"superb", "awful"} <= expected.keys() and len(expected) < 4
+def test_polarity_words_by_hand(probes):
+    texts = [("Superb, superb film", 4), ("the awful-film", 0), ("the film", 2)] * 20
+    texts += [("rare rare", 4)] * 19  # in one sentence too few
+    rows = [{"id": i, "text": text, "label": label} for i, (text, label) in enumerate(texts)]
+    mean = (20 * 4 + 20 * 2 + 19 * 4) / 79  # 2.48; "film" has 2, "the" 1
+    assert probes.polarity_words(rows) == pytest.approx({"superb": 4 - mean, "awful": -mean})
     assert not probes.FUNCTION_WORDS & {"not", "no", "never", "nor", "n", "t", "hardly", "nothing"}
 
 
@@ -147,11 +138,14 @@ def test_measures_of_a_planted_model(probes, planted):
         assert found["polarity_post_and_ratio"] == ratio
         assert found["equal_credit_ratio"] == .5  # the movie was superb, the ending was dull
         assert found["over_equal_credit"] == found["post_but_ratio"] - .5
-        changed = rows | {sentence["id"]: row | {"predicted": 2}}  # no phi for class 2
-        changed[sentence["and_id"]] |= {"attributions": np.eye(10, 5)}  # all before "and"
+        phi = np.eye(5)[[0, 0, 0, 2, 2, 2, 2, 2, 0, 2]]  # three quarters before "and"
+        row_and = rows[sentence["and_id"]] | {"attributions": phi}
+        changed = {sentence["id"]: row | {"predicted": 2}, sentence["and_id"]: row_and}
         found = probes.contrast_row(sentence, changed, ask)
-        assert np.isnan(found["post_but_ratio"]) and found["polarity_post_but_ratio"] == ratio
-        assert found["polarity_post_and_ratio"] == .25 and found["but_minus_and"] == ratio - .25
+        assert np.isnan(found["post_but_ratio"])  # there is no phi for class 2
+        assert found["polarity_post_but_ratio"] == ratio
+        assert found["polarity_post_and_ratio"] == .25
+        assert found["but_minus_and"] == found["polarity_post_but_ratio"] - .25
         row["attributions"] *= [[word != sentence["second_adjective"]] for word in row["tokens"]]
         found = probes.contrast_row(sentence, rows, ask)
         assert found["misses"] == (True if polarity == 0 else None)

@@ -1,4 +1,4 @@
-"""06: the interval by hand and by simulation; verdicts; a report of made-up measures."""
+"""06: the interval by hand and by simulation; verdicts; reports of made-up measures."""
 from itertools import product
 
 import numpy as np
@@ -9,7 +9,8 @@ import common
 
 
 @pytest.fixture
-def six(scripts):
+def six(scripts, monkeypatch):
+    monkeypatch.setitem(scripts["06"].LAYOUT, "savefig.dpi", 30)  # draws faster
     return scripts["06"]
 
 
@@ -19,13 +20,12 @@ def test_interval_by_hand(six):
     # one seed: v = 1 / 3, df = 2, t = 4.3027
     half = 4.302653 / 3**0.5
     assert six.interval([[1.0, 2.0, 3.0, np.nan]]) == pytest.approx((2, 2 - half, 2 + half))
-
-
-def test_interval_has_a_width_and_needs_a_draw(six):
+    # the means along both axes are equal, the values are not: four values, v = 1 / 12, t = 3.1824
+    half = 3.182446 / 12**0.5
+    assert six.interval([[0, 1], [1, 0]]) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
     assert six.interval(np.full((3, 150), 0.3)) == pytest.approx((0.3, 0.28, 0.32))  # 3 / 150
-    assert np.isnan(six.interval([[5.0]])[1]) and np.isnan(six.interval([5.0])[2])
-    _, low, high = six.interval([[0, 1], [1, 0]])  # the means along both axes are equal
-    assert low < 0.5 < high
+    for x in ([[5.0]], [5.0], [[5.0, np.nan], [np.nan, np.nan]], [], [np.nan]):
+        assert np.isnan(six.interval(x)[1:]).all()
 
 
 def test_interval_covers(six):
@@ -37,199 +37,214 @@ def test_interval_covers(six):
     assert 0.9 <= hits / 400 <= 0.99
 
 
-def test_estimate_and_difference(six):
-    rows = pd.DataFrame({"seed": [42, 42, 43, 43], "id": list("abab"), "x": [1, 3, 5, np.nan]})
-    e = six.estimate(rows, "x")
+def rows_of_cosines(**values):
+    """direction: {pair: the polarity cosines of two sentences in each of the seeds 42 and 43}."""
+    keys = [*product((42, 43), "ab")]
+    return {"direction": pd.DataFrame([
+        {"seed": seed, "id": i, "pair": f"bert/{model}", "explainer": "shap", "polarity_cosine": x}
+        for model, of_model in values.items() for (seed, i), x in zip(keys, of_model)])}
+
+
+def test_estimate_by_hand(six):
+    measures = rows_of_cosines(distilbert=[1, 3, 5, None], kd_tinybert=[0.5, None, 0.5, None])
+    e = six.estimate(measures, "polarity cosine", six.BD)
     assert (e["mean"], e["n"], e["seeds"]) == (3, 3, {42: 2, 43: 5})
     assert e["sd"] == pytest.approx(2**0.5)  # within seed 42; seed 43 has one value
-    other = rows[rows["id"] == "a"].assign(x=0.5)[::-1]  # matched by seed and id, not by place
-    e = six.difference(rows, other, "x")
+    measures["direction"] = measures["direction"][::-1]  # matched by seed and id, not by place
+    e = six.estimate(measures, "polarity cosine", six.BD, six.BK)
     assert (e["mean"], e["n"], e["seeds"]) == (2.5, 2, {42: 0.5, 43: 4.5})
-    nothing_in_common = six.difference(rows, other.assign(id="c"), "x")
-    assert nothing_in_common["n"] == 0 and np.isnan(nothing_in_common["mean"])
+    assert six.estimate(measures, "polarity cosine", six.BD, six.DK)["n"] == 0
+    orders = pd.DataFrame({"seed": 42, "model": "bert", "positive": [*"aabb"], "negative": "c",
+                           "polarity": [0, 2] * 2, "misses": [True, False, True, None]})
+    e = six.estimate({"contrast": orders}, "right, adjective not in top 3", "bert")
+    assert (e["mean"], e["n"]) == (0.75, 2)  # a cell is a pair of adjectives: 0.5 and 1
+
+
+def test_a_level_ends_where_its_range_ends_and_a_difference_does_not(six):
+    measures = rows_of_cosines(distilbert=[0.9, 1, 0.2, 0.8], kd_tinybert=[-0.9, -1, 1, -1])
+    level = six.estimate(measures, "polarity cosine", six.BD)
+    assert level["high"] == 1 and -1 <= level["low"] < 0  # a cosine: not cut at 0
+    difference = six.estimate(measures, "polarity cosine", six.BD, six.BK)
+    assert difference["high"] > 2 and difference["low"] < -1
+    flips = pd.DataFrame({"seed": 42, "id": list("abcd"), "model": "bert", "explainer": "shap",
+                          "k": [3, 3, 3, 5], "flip": [True, False, False, True]})
+    rate = six.estimate({"faithfulness": flips}, "FlipRate@3", "bert")
+    assert (rate["mean"], rate["low"], rate["high"]) == (pytest.approx(1 / 3), 0, 1)
 
 
 @pytest.mark.parametrize("low, high, verdict", [
     (0.1, 0.3, "holds"), (-0.3, -0.1, "does not hold"), (-0.1, 0.3, "undecided"),
     (0.0, 0.2, "undecided"), (-0.2, 0.0, "undecided"), (np.nan, np.nan, "undecided")])
 def test_judge(six, low, high, verdict):
-    assert six.judge({"low": low, "high": high, "n": 9}, 0, np.inf) == verdict
-    assert six.judge({"low": low, "high": high, "n": 0}, 0, np.inf) == "not tested"
-
-
-def test_zero_by_construction_is_undecided(six):
-    _, low, high = six.interval(np.zeros((3, 150)))
-    assert six.judge({"low": low, "high": high, "n": 450}, 0, np.inf) == "undecided"
-    assert six.judge({"low": low, "high": high, "n": 450}, -np.inf, 0.05) == "holds"  # 3 / 150
+    assert six.judge({"low": low, "high": high, "n": 9}, 0, None) == verdict
+    assert six.judge({"low": -high, "high": -low, "n": 9}, None, 0) == verdict
+    assert six.judge({"low": low, "high": high, "n": 0}, 0, None) == "not tested"
 
 
 def test_the_papers_numbers(six):
-    for rate in six.PAPER["FlipRate@3"].values():
+    columns = six.COLUMNS
+    for rate in columns["FlipRate@3"].paper.values():
         assert round(rate * 150) / 150 == pytest.approx(rate, abs=5e-4)  # 67, 59 and 0 of 150
-    for pair, overlap in six.PAPER["Overlap@10"].items():  # by Jensen, where all have 10 tokens
-        assert six.PAPER["Jaccard@10"][pair] > overlap / (2 - overlap)
-    sds = {pair: sd for pair, (_, sd) in six.PAPER["cosine"].items()}
-    assert sds == six.PAPER["SD of the cosine"]
+    for pair, overlap in columns["Overlap@10"].paper.items():  # by Jensen, where all have 10 tokens
+        assert columns["Jaccard@10"].paper[pair] > overlap / (2 - overlap)
+    sds = {pair: sd for pair, (_, sd) in columns["cosine"].paper.items()}
+    assert sds == columns["SD of the cosine"].paper
 
 
-def synthetic(seeds, standins):
-    """{measure: rows} as 04 and 05 write them, of random numbers."""
-    models = {"seed": seeds, "model": list(common.MODELS)}
-    ids, methods = {"id": [f"s{i}" for i in range(8)]}, {"explainer": ["shap", "lime", "ig"]}
-    pairs = [*common.PAIRS, ("bert", "tinybert_ce"), ("bert", "bert_retrained")][:3 + len(seeds)]
-    pairs, right = {"seed": seeds, "pair": pairs} | methods | ids, {"right_label": [True]}
-    words = {"positive": ["good", "fine"], "negative": ["bad", "dull"], "polarity": [0, 2]}
-    conditions = {"condition": ["not", "never", "n't", "hardly", "out of scope"]}
+def test_claims_name_columns_and_have_reasons(six):
+    assert len(six.CLAIMS) <= 20
+    for _, _, comparisons, reason in six.CLAIMS:
+        for title, _, _, *ends in comparisons:  # without a reason: the order that the paper states
+            assert title in six.COLUMNS and (set(ends) == {0, None} or reason and any(ends))
+
+
+ODD = "a|b *c* _d_ `e` <b>f</b> [g](h) but\ni"
+SAFE = r"a\|b \*c\* \_d\_ \`e\` \<b\>f\</b\> \[g\](h) but i"
+
+
+def made(folder, seeds, standins=False, methods=("shap", "lime", "ig"), text=ODD):
+    """Artifacts of random numbers as 03 to 05 write them; one more BERT, of seed 41."""
+    models = {"seed": seeds, "model": [*common.PAPER_MODELS, "kd_aligned"]}
+    subset = [{"id": f"s{i}", "text": text, "label": i % 5} for i in range(8)]
+    ids, by = {"id": [row["id"] for row in subset]}, {"explainer": methods}
+    pairs = {"seed": seeds, "pair": [*common.PAIRS, "bert/kd_aligned", "bert/bert_next"]}
+    pairs |= by | ids | {"k": [10], "bucket": ["all_correct"]}
+    nothing = {"id": []}
     spec = {  # columns whose values are combined, columns of random numbers
-        "models": (models, ""), "cases": ({"rule": ["borderline"], "seed": [42], "id": ["s1"]}, ""),
+        "models": (models, "training_seconds"),
         "labels": ({"split": list(common.SPLITS), "label": range(5)}, "sentences"),
-        "predictions": (models | ids | {"label": [1], "predicted": [1, 2]}, "confidence"),
-        "faithfulness": (models | methods | ids | {"k": [3]}, "confidence_drop flip random_drop "
-                         "random_flip masked_drop masked_flip"),
-        "short_tokens": (models | ids, "short_token_ratio short_share_of_words"),
-        "agreement": (pairs | {"k": [10]}, "jaccard overlap chance_jaccard chance_overlap"),
+        "predictions": (models | ids | {"label": [1], "predicted": [1]}, "right as_bert"),
+        "faithfulness": (models | by | ids | {"k": [3, 5]}, "confidence_drop flip random_drop "
+                         "random_flip masked_drop masked_flip drop_over_random flip_over_random"),
+        "short_tokens": (models | ids if "lime" in methods else nothing,
+                         "short_token_ratio short_share_of_words"),
+        "agreement": (pairs, "jaccard overlap chance_jaccard chance_overlap"),
         "direction": (pairs, "cosine cosine_top10 polarity_cosine same_prediction"),
-        "completeness": (models | ids, "relative_gap"),
-        "explainers": (models | ids | {"first": ["shap"], "second": ["lime", "ig"], "k": [3]},
+        "completeness": (models | ids if "ig" in methods else nothing, "relative_gap"),
+        "explainers": (models | ids | {"k": [3], "explainer": [f"shap/{m}" for m in methods[1:]]},
                        "jaccard chance_jaccard"),
-        "buckets": ({"seed": seeds, "bucket": ["all_correct"]} | ids, ""),
-        "contrast": (models | words | {"connective": ["but", "and"]} | right, "post_but_ratio "
-                     "equal_credit_ratio polarity_post_but_ratio follows_second_clause "
-                     "swaps_with_clauses less_confident_without_but misses_second_adjective "
-                     "chance_misses"),
+        "buckets": ({"seed": seeds, "bucket": ["all_correct", "kd_only"]}, ""),
+        "contrast": (models | {"positive": "ab", "negative": "cd", "polarity": [0, 2]},
+                     "post_but_ratio equal_credit_ratio over_equal_credit but_minus_and misses "
+                     "follows_second_clause swaps_with_clauses chance_misses misses_over_chance "
+                     "less_confident_without_but confidence_drop_without_but"),
         "example": (models | {"condition": ["Original", "Without “but”", "Flipped clauses"],
                               "polarity": ["Pos"]}, "confidence"),
-        "negation": (models | conditions | {"adjective": ["good", "bad"]}, "right"),
-        "words": (models | ids | right, "function_share function_token_share polarity_share "
-                  "polarity_token_share chance_misses misses_polarity_words")}
+        "negation": (models | {"adjective": "ab", "out of scope": [None]}, "not never n't hardly"),
+        "words": (models | ids, "function_share function_token_share polarity_share "
+                  "polarity_token_share chance_misses misses")}
     rng, measures = np.random.default_rng(0), {}
     for name, (keys, columns) in spec.items():
         rows = [dict(zip(keys, values)) for values in product(*keys.values())]
-        for row in rows:
-            row |= {column: rng.uniform(0.2, 0.8) for column in columns.split()}
-            row |= dict(zip(("first", "second"), row.pop("pair", ())))
-        measures[name] = rows
+        measures[name] = [row | {c: rng.uniform(0.2, 0.8) for c in columns.split()} for row in rows]
     for row in measures["models"]:
-        full = row["model"] == "bert"
-        row |= {"layers": 12 if full else 6, "parameters": 109_486_085 if full else 66_958_085,
-                "checkpoint": "x/Mini", "keep_layers": [0, 2] if standins and not full else [],
-                "teacher": "bert" if row["model"] == "kd_tinybert" else None}
-        row["parameters"] //= 5 if standins else 1
-    return measures
-
-
-def measured(six, folder, *how):
-    for name, rows in synthetic(*how).items():
+        layers, size = (12, 109_486_085) if row["model"] == "bert" else (6, 66_958_085)
+        row |= {"layers": layers, "parameters": size // (5 if standins else 1),
+                "checkpoint": f"x/mini_{layers}" if standins else row["model"]}
+    if "ig" in methods:
+        measures["completeness"].append({"seed": 41, "model": "bert", "relative_gap": 9})
+    measures["predictions"].append({"seed": 41, "model": "bert", "id": "s1", "right": False})
+    weights = {f"{row['model']}_{row['seed']}": "w" for row in measures["models"]}
+    weights["bert_41"] = "w"
+    inputs = {"subset": common.digest(subset), "text": "t", "weights": weights}
+    stamp = {"format": common.FORMAT, "inputs": inputs, "commit": "c", "device": "cpu",
+             "weights": "w", "arguments": {"sentences": 8}}
+    common.write_jsonl(folder / "subset.jsonl", subset)
+    common.write_jsonl(folder / "runs.jsonl", [{"machine": "m", "seconds": 60}])
+    common.write_json(folder / "measures/04_evaluate.stamp.json", stamp)
+    for name, rows in measures.items():
         common.write_jsonl(folder / f"measures/{name}.jsonl", rows)
-    weights = {f"{row['model']}_{row['seed']}": "w" for row in synthetic(*how)["models"]}
-    weights["bert_45"] = "w"  # a further BERT, which is no seed of its own
-    common.write_jsonl(folder / "subset.jsonl", [])
+    of_tokens = {"tokens": [*"ab"][:len(text)], "spans": [[0, 1], [1, 3]][:len(text)]}
+    of_words = {"words": ["a"], "spans": [[[0, 1]]], "attributions": [0.5]}
     for name in weights:
-        common.write_json(folder / f"models/{name}/stamp.json", {"weights": "w"})
-    inputs = {"subset": common.digest([]), "weights": weights}
-    for stage in six.MADE_BY:
-        common.write_json(folder / f"measures/{stage}.stamp.json", {"inputs": inputs})
-    extra = [{"seed": 45, "model": "bert", "id": "s1", "label": 1, "predicted": 1}]
-    common.write_jsonl(folder / "measures/predictions.bert_45.jsonl", extra)
-    common.write_jsonl(folder / "measures/predictions.bert_99.jsonl", extra)  # no longer measured
-    return six.load_measures(folder)[0]
+        of_tokens["attributions"] = rng.normal(size=(len(of_tokens["tokens"]), 5))
+        of_model = stamp | {"inputs": inputs | {"weights": "w"}}
+        common.write_json(folder / f"models/{name}/stamp.json", stamp)
+        common.write_json(folder / f"measures/05_probes.{name}.stamp.json", of_model)
+        for method in methods:
+            row = {"predicted": 1, "probabilities": [0.1, 0.4, 0.3, 0.1, 0.1]}
+            row |= of_words if method == "lime" else of_tokens
+            rows = [sentence | row for sentence in subset]
+            common.write_jsonl(folder / f"explanations/{name}.{method}.jsonl", rows)
+            common.write_json(folder / f"explanations/{name}.{method}.stamp.json", of_model)
+        probe = {"id": "weak-joyful", "text": text, "predicted": 1} | of_tokens
+        common.write_jsonl(folder / f"probes/{name}.shap.jsonl", [probe])
+    return folder
 
 
-@pytest.mark.parametrize("seeds, standins", [((42, 43, 44), False), ((42,), True)])
-def test_report(six, tmp_path, seeds, standins):
-    measures = measured(six, tmp_path, seeds, standins)
-    assert set(measures["predictions"]["seed"]) == set(seeds)
-    measures, names = six.prepare(measures), six.names_of(measures)
-    claims, captions = six.judge_claims(measures), dict.fromkeys(range(10), "")
-    sections = {heading: six.table(measures, names, heading)[1] for heading in six.TABLES}
-    sections |= {"Claims": six.ledger(claims, names, not standins),
-                 "Table 5": six.table5(measures, names),
-                 six.DEPENDS: six.explainer_table(measures, claims, names)}
-    first = six.opening(measures, claims, names, not standins)
-    text = six.report(first, sections, claims, captions)
-    assert text.count("## Table ") == 5 and text.count("\n") <= 250
-    assert not [word for word in ("nan", "None", "{", "Not in this run") if word in text]
-    untested = [claim["claim"] for claim in claims if claim["verdict"] == "not tested"]
-    assert untested == ([2, 10, 22] if standins else [])  # one seed has no ceiling
-    if standins:
-        assert names["bert"] == "BERT (Mini)" and names["kd_tinybert"] == "half depth, distilled"
-        assert "| BERT |" not in text and "verdict, on stand-ins" in text
-    else:
-        assert names | common.MODELS == names
-    believed = six.what_to_believe(claims, names, not standins).split("\n")
-    assert len(believed) <= 8 and all(line.endswith("](#claims).") for line in believed)
+@pytest.mark.parametrize("how, untested", [
+    ({"seeds": (42, 43, 44)}, [17]), ({"seeds": (42,), "standins": True}, []),
+    ({"seeds": (42, 43), "methods": ("shap",)}, [6, 17]),  # 03 --methods shap
+    ({"seeds": (42, 43), "text": "a"}, [17])])  # all sentences have one wordpiece
+def test_report(six, call, tmp_path, how, untested):
+    status, out, err = call("06", "--artifacts", made(tmp_path, **how))
+    report, page = ((tmp_path / f).read_text() for f in ("report.md", "explanations.html"))
+    assert status == 0 and out.count("\n") == len(six.CLAIMS) + 1
+    assert not [word for word in ("nan", "None", "{", "inf") if word in report + out]
+    assert f"Not tested: {', '.join(map(str, untested)) or 'none'}." in report
+    assert report.count("## Table ") == 5 and report.count("\n") <= 200
+    assert ("Not in this run." in report) == ("methods" in how)
+    assert f"**Seeds: {', '.join(map(str, how['seeds']))}. The intervals cover" in report  # not 41
+    starred = "DistilBERT\\*, KD-TinyBERT\\*, KD-aligned\\*: mini\\_6, 6 layers" in report
+    assert starred == bool(how.get("standins")) == ("one comparison here" in report)
+    assert "KD-aligned" in page and page.count("<article") == 8
+    if "methods" not in how:
+        assert "by 900.0% or less" in report  # the gap of the further BERT is counted
+    if "text" not in how:
+        assert SAFE in report and "<b>f</b>" not in report + page and "`kd_only`" not in report
+    rows = pd.read_json(tmp_path / "tables/estimates.jsonl", lines=True)
+    assert len(rows.query("table == 'Table 1'")) == 4 * 7 and (rows["low"] <= rows["high"]).any()
 
 
-def test_the_interval_of_a_share_ends_at_1(six, tmp_path):
-    measures = six.prepare(measured(six, tmp_path, (42, 43), False))
-    rows = measures["faithfulness"]
-    measures["faithfulness"] = rows.assign(flip=(rows["id"] != "s0") * 1.0, random_flip=0.0)
-    share = six.quantity(measures, "FlipRate@3", "bert")
-    assert share["high"] == 1 and 0 < share["low"] < share["mean"] == 0.875
-
-
-def test_a_quantity_is_of_its_own_rows(six, tmp_path):
-    measures = six.prepare(measured(six, tmp_path, (42, 43), False))
-    rows = measures["negation"]
-    measures["negation"] = rows.assign(right=(rows["condition"] == "hardly") * 1.0)
-    assert [six.quantity(measures, c, "bert")["mean"] for c in six.NEGATIONS] == [0, 0, 0, 1, 0]
-    rows = measures["faithfulness"].query("model == 'kd_tinybert' and explainer == 'ig'")
-    claim = next(c for c in six.CLAIMS if "effectively zero" in c.quote)
-    _, (result,) = six.evaluate(measures, claim, "ig")
-    assert result["mean"] == pytest.approx(rows["flip"].mean())
-    assert result["baseline"] == pytest.approx(rows["random_flip"].mean())
-
-
-def test_quantities_by_hand(six):
-    rows = pd.DataFrame({"confidence": [0.95, 0.85, 0.85], "predicted": [1, 2, 3],
-                         "label": [1, 1, 3]})
-    assert six.calibration_error(rows) == pytest.approx((0.05 + 0.7) / 3)
-    rows = pd.DataFrame({"jaccard": [0.5, 0.7], "chance_jaccard": [0.2, 0.4]})
-    assert six.over_chance(rows) == pytest.approx(0.3 / 0.7)  # of the means
-
-
-def test_quantities_that_need_other_rows(six, tmp_path):
-    raw = measured(six, tmp_path, (42, 43), False)
-    predictions = raw["predictions"].drop_duplicates(["seed", "model", "id"])
-    differs = (predictions["model"] == "kd_tinybert") & (predictions["id"] == "s0")
-    raw["predictions"] = predictions.assign(predicted=1 + differs)
-    wrong = raw["contrast"]["positive"] == "fine"
-    raw["contrast"] = raw["contrast"].assign(right_label=1.0 - wrong)
-    measures, of_bert = six.prepare(raw), raw["contrast"].query("model == 'bert'")
-    ratio = of_bert.groupby("connective")["polarity_post_but_ratio"].mean()
-    expected = {"ratio, “but” − “and”": ratio["but"] - ratio["and"],
-                "right, adjective not in top 3": of_bert.query(
-                    "connective == 'but' and right_label == 1")["misses_second_adjective"].mean()}
-    for name, value in expected.items():
-        assert six.quantity(measures, name, "bert")["mean"] == pytest.approx(value)
-    assert six.quantity(measures, "same class as {bert}", "kd_tinybert")["mean"] == 7 / 8
-
-
-def test_the_deciding_comparison_is_the_worst_for_the_claim(six, tmp_path):
-    measures = six.prepare(measured(six, tmp_path, (42, 43), False))
-    level = {("bert", "distilbert"): 0.9, ("bert", "kd_tinybert"): 0.5}  # the last pair: 0.1
-    rows = measures["agreement"]
-    rows["jaccard"] = [level.get(pair, 0.1) for pair in zip(rows["first"], rows["second"])]
-    rows["jaccard"] += np.random.default_rng(0).uniform(0, 0.01, len(rows))
-    claim = next(c for c in six.judge_claims(measures) if "lowest similarity" in c["quote"])
-    assert claim["verdict"] == "holds" and claim["deciding"]["mean"] == pytest.approx(0.4, abs=0.02)
-
-
-def test_a_stand_in_is_named_by_its_depth(six, tmp_path):
-    measures = measured(six, tmp_path, (42,), True)
-    measures["models"].loc[measures["models"]["model"] == "distilbert", "layers"] = 4
-    names = six.names_of(measures)
-    assert names["distilbert"] == "4 layers, gold labels"
-    assert names["kd_tinybert"] == "half depth, distilled"
-
-
-def test_a_claim_turns_with_its_rows(six, tmp_path):
-    measures = six.prepare(measured(six, tmp_path, (42, 43), False))
-    claim = next(c for c in six.CLAIMS if c.quote.startswith("DistilBERT remains closer"))
+def test_claims_turn_with_their_rows(six, tmp_path):
+    measures, _ = six.load_measures(made(tmp_path, (42, 43)))
+    number = next(i for i, claim in enumerate(six.CLAIMS) if "remains closer" in claim[1])
     for shift, verdict in ((0.9, "holds"), (-0.9, "does not hold")):
         rows = measures["agreement"].copy()
-        rows.loc[rows["second"] == "distilbert", "jaccard"] += shift
-        assert six.evaluate(measures | {"agreement": rows}, claim)[0] == verdict
+        rows.loc[rows["pair"].eq(six.BD) & rows["explainer"].eq("shap"), "jaccard"] += shift
+        claim = six.judge_claims(measures | {"agreement": rows})[number]
+        assert claim["shap"] == verdict == claim["by_seed"][42] and claim["lime"] != "holds"
+    claims = six.judge_claims(measures)
+    assert claims[0]["lime"] == claims[1]["ig"] == ""  # neither depends on the explainer
+    rows = measures["faithfulness"].query("model == 'bert' and explainer == 'ig' and k == 3")
+    verdict, (one,) = six.evaluate(measures, [("FlipRate@3", "bert", None, None, 0.9)], "ig")
+    assert one["mean"] == pytest.approx(rows["flip"].mean()) and verdict == "holds"
+    kinds = {"holds": ("bert", None, 0.9), "undecided": ("bert", one["mean"], None),
+             "not tested": ("tinybert_ce", 0, None), "does not hold": ("bert", 0.9, None)}
+    for n, verdict in enumerate(kinds, 1):  # each is stronger than those before it
+        comparisons = [("FlipRate@3", who, None, *ends) for who, *ends in [*kinds.values()][:n]]
+        assert six.evaluate(measures, comparisons, "ig")[0] == verdict
+
+
+def test_the_remedy_by_hand(six, tmp_path):
+    measures, _ = six.load_measures(made(tmp_path, (42, 43)))
+    measures |= rows_of_cosines(kd_tinybert=[0.5, 0.7, 0.4, 0.6], kd_aligned=[0.7, 0.7, 0.8, 0.8],
+                                bert_next=[0.8, 0.8, 0.9, 0.9])
+    measures["models"]["training_seconds"] = [10, 10, 20, 50] * 2
+    measures["predictions"]["right"] = measures["predictions"]["model"].eq("kd_aligned") / 4 + 0.25
+    expected = ("**KD-aligned goes 67% [-96%, 221%] of the way from KD-TinyBERT to BERT of the "
+                "next seed in polarity cosine (.550 → .750, of .850), accuracy .500 against .250, "
+                "training time 2.5 times KD-TinyBERT’s.**")
+    assert six.remedy(measures).startswith(expected)  # of 0.2 goes 0.1, of 0.4 0.3: 0.4 of 0.6
+    measures["direction"] = measures["direction"].query("seed == 42")
+    assert "goes 50% of the way" in six.remedy(measures)  # one seed: no interval
+
+
+def test_gold_twin_needs_the_same_start(six):
+    models = ["distilbert", "kd_tinybert", "tinybert_ce"]
+    for starts, pair in (("xx", six.BD), ("xy", six.TWIN), ("xyy", "bert/tinybert_ce")):
+        rows = pd.DataFrame(zip(models, starts), columns=["model", "checkpoint"])
+        assert six.gold_twin({"models": rows}) == pair
+
+
+def test_cases_by_rule(six):
+    texts = ("But a b", "a but b", "a or b", "b but a")
+    p = [[.2, .5, .1, .1, .1], [.3, .4, .1, .1, .1], [.3, .35, .15, .1, .1], [.1, .6, .1, .1, .1]]
+    bert = [{"id": text, "text": text, "probabilities": q} for text, q in zip(texts, p)]
+    kd = [{"id": text, "label": 1, "predicted": c} for text, c in zip(texts, (4, 1, 1, 4))]
+    cosines = pd.Series([-1, .6, 0, .8], texts)
+    found = [*six.pick_cases(bert, kd, cosines).values()]
+    assert found == [("a or b", pytest.approx(.05)), ("a but b", .6), ("a or b", 0)]
 
 
 def test_marked_text_is_the_text_escaped(six):
@@ -240,13 +255,15 @@ def test_marked_text_is_the_text_escaped(six):
     assert html.endswith("&amp; c")
 
 
-def test_other_weights_than_were_measured_are_refused(six, tmp_path, call):
-    measured(six, tmp_path, (42,), True)
-    common.write_json(tmp_path / "models/kd_tinybert_42/stamp.json", {"weights": "v"})
+@pytest.mark.parametrize("path, content, told", [
+    ("measures/04_evaluate.stamp.json", None, "04_evaluate.py writes it"),
+    ("models/kd_tinybert_42/stamp.json", {"weights": "v"}, "04_evaluate.py measured other models"),
+    ("measures/05_probes.distilbert_42.stamp.json", None,
+     "05_probes.py --model distilbert --seed 42 writes it"),
+    ("measures/05_probes.bert_42.stamp.json", {"inputs": {"weights": "v"}},
+     "05_probes.py --model bert --seed 42 writes it")])
+def test_what_does_not_belong_together_is_refused(six, call, tmp_path, path, content, told):
+    path = made(tmp_path, (42,)) / path
+    path.unlink() if content is None else common.write_json(path, common.read_json(path) | content)
     status, _, err = call("06", "--artifacts", tmp_path)
-    assert status == 2 and "04_evaluate.py measured other models" in err and err.count("\n") == 1
-
-
-def test_a_missing_measure_stops_in_one_line(call, tmp_path):
-    status, _, err = call("06", "--artifacts", tmp_path)
-    assert status == 2 and "04_evaluate.py writes" in err and err.count("\n") == 1
+    assert status == 2 and told in err and err.count("\n") == 1

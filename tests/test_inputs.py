@@ -1,0 +1,294 @@
+"""Other people's text, checkpoints and settings: the right value, or one line and exit status 2."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from common import (check_same_tokens, digest, encode, explain_shap, load_classifier, load_encoder,
+                    load_splits, make_stamp, mean_embedding, predict_proba, save_classifier,
+                    token_spans)
+from conftest import ROOT
+from safetensors.torch import load_file, save_file
+from test_common import CPU, training_args
+
+
+def one_line(status, err, *words):
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1, err
+    assert all(word in err for word in words), err
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.fixture
+def checkpoint(smoke, tmp_path):
+    """A copy of the random BERT that a test can spoil."""
+    return shutil.copytree(smoke / "random-bert", tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def text(tmp_path):
+    """A folder of text; text(test=[...]) replaces a split's lines, given as objects or as bytes."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    good = [{"text": f"a film {label}", "label": label} for label in range(5)]
+
+    def _text(**lines):
+        for split in ("train", "dev", "test"):
+            content = lines.get(split, good)
+            if isinstance(content, list):
+                content = "".join(json.dumps(row) + "\n" for row in content).encode()
+            (folder / f"{split}.jsonl").write_bytes(content)
+        return str(folder)
+    return _text
+
+
+# --- Text
+
+@pytest.mark.parametrize("text", ["[MASK]", "good [MASK]", "[SEP]", "a [PAD] film", "[CLS] dull"])
+def test_special_tokens_in_a_text_are_text(tiny, text):
+    model, tokenizer = tiny
+    assert not set(tokenizer.all_special_ids) - {tokenizer.unk_token_id} & set(
+        encode(tokenizer, [text])[0][1:-1])
+    reference = mean_embedding(model, tokenizer, [{"text": "a superb film"}])
+    row = explain_shap(model, tokenizer, text, reference)
+    total = row["base_values"] + row["attributions"].sum(0) + row["special_attributions"].sum(0)
+    assert total == pytest.approx(predict_proba(*tiny, [text])[0], abs=1e-6)
+
+
+def test_texts_with_the_same_wordpieces_have_one_explanation(tiny):
+    rows = [explain_shap(*tiny, text) for text in ("[SEP] good", "[SEP]good", "[SEP]  good")]
+    for row in rows[1:]:
+        assert row["attributions"] == pytest.approx(rows[0]["attributions"], abs=1e-12)
+
+
+def test_random_unicode_is_explained(scripts, tiny, rng):
+    """Sums, spans and LIME's words, of 200 strings of all scripts, with and without wordpieces."""
+    model, tokenizer = tiny
+    alphabets = ("abc ", "film dull ", "éßÑ ", "中文字", "אבג", "😀👍🏽", "\u200b\u00a0\t\n ",
+                 "#[]'\".,", "\u0301\u0308e", "١٢٣")
+    reference = mean_embedding(model, tokenizer, [{"text": "a superb film"}])
+    for _ in range(200):
+        characters = "".join(rng.choice(alphabets, 2))
+        string = "".join(rng.choice(list(characters), rng.integers(1, 9)))
+        row = explain_shap(model, tokenizer, string, reference, max_evals=20)  # checks the sum
+        assert len(row["tokens"]) == len(row["spans"]) == len(row["attributions"])
+        for (start, end), token in zip(row["spans"], row["tokens"]):
+            assert 0 <= start <= end <= len(string)
+            assert token == "[UNK]" or start < end
+        ends = [end for _, end in row["spans"]]
+        assert ends == sorted(ends)
+        lime = scripts["03"].explain_lime(model, tokenizer, string, 1, num_samples=20)
+        for word, places in zip(lime["words"], lime["spans"]):
+            assert places and all(string[start:end] == word for start, end in places)
+
+
+def test_a_text_without_a_wordpiece_is_explained_by_nothing(scripts, tiny):
+    row = explain_shap(*tiny, "\u200b")
+    assert row["tokens"] == [] and np.shape(row["attributions"]) == (0, 5)
+    assert row["base_values"] == pytest.approx(predict_proba(*tiny, ["\u200b"])[0])
+
+
+def test_text_in_other_forms_is_the_same_text(text):
+    rows = b'{"text": "caf\xc3\xa9 %d", "label": %d}\n'
+    plain = b"".join(rows % (i, i) for i in range(5))
+    expected = load_splits(text(test=plain))["test"]
+    assert expected[0]["text"] == "café 0"
+    for other in (b"\xef\xbb\xbf" + plain, plain.replace(b"\n", b"\r\n"), plain + b"\n",
+                  plain.replace(b"\n", b"\n\n")):
+        assert load_splits(text(test=other))["test"] == expected
+
+
+CLASSES = [{"text": "a", "label": label} for label in range(5)]
+
+
+@pytest.mark.parametrize("lines, says", [
+    ([{"text": "a", "label": 5}], "test-0 has the label 5"),
+    ([{"text": "a", "label": 3.0}], "test-0 has the label 3.0"),
+    ([{"text": "a", "label": True}], "test-0 has the label True"),
+    ([{"text": " ", "label": 0}], "test-0 has no text"),
+    ([{"text": "\ud83d", "label": 0}], "half of a surrogate pair"),
+    ([{"sentence": "a", "label": 0}], "the columns sentence, label"),
+    ([], "none of the 0 sentences of test has the label 0"),
+    (CLASSES[:3], "none of the 3 sentences of test has the label 3"),
+    ([row | {"label": row["label"] + 1} for row in CLASSES], "test-4 has the label 5"),
+    (json.dumps(CLASSES).encode(), "line 1 is no JSON object"),
+    (b"3\n", "line 1 is no JSON object"),
+    (b'{"text": \n', "line 1 is not JSON"), (b'{"text": "caf\xe9", "label": 0}', "not UTF-8"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git-LFS pointer")])
+def test_text_that_cannot_be_used_is_named_in_one_line(text, capsys, lines, says):
+    with pytest.raises(SystemExit) as stopped:
+        load_splits(text(test=lines))
+    one_line(stopped.value.code, capsys.readouterr().err, says)
+
+
+def test_too_few_sentences_of_a_class_are_found_before_training(text, call, tmp_path):
+    status, _, err = call("03", "--data", text(), "--artifacts", tmp_path / "out")
+    one_line(status, err, "has 1 test sentences", "PER_CLASS=1")
+    status, out, _ = call("03", "--data", text(), "--artifacts", tmp_path / "out", "--per-class", 1)
+    assert status == 0 and "5 sentences, 1 of each class" in out
+
+
+# --- Checkpoints
+
+def loads(checkpoint, *args):
+    with pytest.raises(SystemExit) as stopped:
+        load_encoder(str(checkpoint), 1, *args)
+    return stopped.value.code
+
+
+@pytest.mark.parametrize("spoil, says", [
+    (lambda folder: [path.unlink() for path in folder.glob("*token*")], "tokenizer.json or vocab"),
+    (lambda folder: (folder / "model.safetensors").unlink(), "lacks *.safetensors or *.bin"),
+    (lambda folder: (folder / "config.json").unlink(), "lacks config.json"),
+    (lambda folder: (folder / "model.safetensors").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\n"), "Git-LFS pointer")])
+def test_what_a_checkpoint_lacks_is_named(checkpoint, capsys, spoil, says):
+    spoil(checkpoint)
+    one_line(loads(checkpoint), capsys.readouterr().err, says)
+
+
+def test_other_checkpoints_that_are_refused(checkpoint, tmp_path, capsys):
+    one_line(loads("~/bert"), capsys.readouterr().err, "~/bert is not a folder")
+    (tmp_path / "models--bert" / "snapshots").mkdir(parents=True)
+    one_line(loads(tmp_path / "models--bert"), capsys.readouterr().err, "lacks config.json")
+    edit_json(checkpoint / "tokenizer_config.json", additional_special_tokens=["[extra]"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer.add_tokens(["film-noir"])
+    tokenizer.save_pretrained(checkpoint)
+    one_line(loads(checkpoint), capsys.readouterr().err, "vocabulary of", "embeddings for")
+
+
+@pytest.mark.parametrize("labels", [2, 5])
+def test_a_checkpoint_with_a_head_of_its_own_is_refused(checkpoint, capsys, labels):
+    model = transformers.BertForSequenceClassification.from_pretrained(checkpoint,
+                                                                       num_labels=labels)
+    model.save_pretrained(checkpoint)
+    one_line(loads(checkpoint), capsys.readouterr().err, "has a classification head already")
+
+
+def test_a_missing_encoder_weight_is_named_and_a_missing_pooler_is_new(checkpoint, capsys):
+    weights = load_file(checkpoint / "model.safetensors")
+    weights = {key: value for key, value in weights.items() if "pooler" not in key}
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    poolers = [load_encoder(str(checkpoint), seed)[0].bert.pooler.dense.weight
+               for seed in (1, 1, 2)]
+    assert torch.equal(poolers[0], poolers[1]) and not torch.equal(poolers[0], poolers[2])
+    weights.pop("bert.encoder.layer.0.output.dense.weight")
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    one_line(loads(checkpoint), capsys.readouterr().err, "lacks 1 weights of its encoder",
+             "bert.encoder.layer.0.output.dense.weight")
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_cased_checkpoint_keeps_capitals_and_accents(smoke, tmp_path, said):
+    folder = shutil.copytree(smoke / "random-tinybert", tmp_path / "cased")
+    pieces = (folder / "vocab.txt").read_text().splitlines()
+    pieces[-3:] = ["Film", "F", "é"]
+    (folder / "vocab.txt").write_text("".join(piece + "\n" for piece in pieces), encoding="utf-8")
+    if said:
+        (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    _, tokenizer = load_encoder(str(folder), 1)
+    assert tokenizer.tokenize("Film film é") == ["Film", "film", "é"]
+    assert load_encoder(str(smoke / "random-tinybert"), 1)[1].tokenize("FILM") == ["film"]
+
+
+def test_models_of_two_vocabularies_are_refused_before_training(smoke, tmp_path, call):
+    folder = shutil.copytree(smoke / "random-tinybert", tmp_path / "other")
+    pieces = (folder / "vocab.txt").read_text().replace("\nfilm\n", "\nflim\n")
+    (folder / "vocab.txt").write_text(pieces)
+    model, tokenizer = load_encoder(str(smoke / "random-bert"), 1)
+    splits = load_splits(str(smoke / "text"))
+    stamp = make_stamp({}, {"text": digest(splits)}, CPU)
+    save_classifier(model, tokenizer, [], training_args(tmp_path / "out"), stamp)
+    check_same_tokens(training_args(tmp_path / "out", model="x"), tokenizer, ["film"])
+    status, _, err = call("02", "--checkpoint", folder, "--data", smoke / "text", "--artifacts",
+                          tmp_path / "out")
+    one_line(status, err, "other tokens than", "one vocabulary")
+
+
+@pytest.mark.parametrize("name", ["albert", "modernbert", "mobilebert", "electra", "roberta"])
+def test_other_encoders_are_trained_distilled_and_explained(scripts, smoke, tmp_path, name):
+    """Their predictions are those of the plain model, and their explanations add up."""
+    size = {"vocab_size": 400, "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2,
+            "intermediate_size": 64, "max_position_embeddings": 130}
+    more = {"albert": {"embedding_size": 16}, "electra": {"embedding_size": 16},
+            "mobilebert": {"embedding_size": 16, "intra_bottleneck_size": 16},
+            "modernbert": {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3,
+                           "global_attn_every_n_layers": 1}}.get(name, {})
+    config = transformers.AutoConfig.for_model(name, **size | more)
+    folder = tmp_path / name
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    for path in (smoke / "random-bert").glob("*token*"):
+        shutil.copy(path, folder)
+    shutil.copy(smoke / "random-tinybert" / "vocab.txt", folder)
+    model, tokenizer = load_encoder(str(folder), 1)
+    texts = ["a superb film !", "dull"]
+    expected = predict_proba(model.eval(), tokenizer, texts)
+    save_classifier(model, tokenizer, [], training_args(tmp_path), {"format": 2})
+    loaded, tokenizer = load_classifier(tmp_path, "bert_42", CPU)
+    assert predict_proba(loaded, tokenizer, texts) == pytest.approx(expected, abs=1e-6)
+    reference = mean_embedding(loaded, tokenizer, [{"text": texts[0]}])
+    explain_shap(loaded, tokenizer, texts[0], reference)  # checks the sum
+    row = scripts["03"].explain_ig(loaded, tokenizer, texts[0], reference)
+    assert np.shape(row["attributions"]) == (len(token_spans(tokenizer, texts[0])[0]), 5)
+
+
+# --- Folders, settings and terminals
+
+def test_a_file_in_the_place_of_the_artifacts_is_found_before_training(smoke, tmp_path):
+    (tmp_path / "artifacts").write_text("")
+    done = subprocess.run(
+        [sys.executable, "01_train.py", "--model", "bert", "--checkpoint", smoke / "random-bert",
+         "--data", smoke / "text", "--artifacts", tmp_path / "artifacts"], cwd=ROOT,
+        capture_output=True, text=True)
+    one_line(done.returncode, done.stderr, str(tmp_path / "artifacts"))
+    assert "epoch" not in done.stdout
+
+
+@pytest.mark.parametrize("seed", ["-1", "0", "1.5", str(2**32)])
+def test_a_seed_that_no_generator_takes_is_refused(call, seed):
+    status, _, err = call("01", "--model", "bert", "--checkpoint", "x", f"--seed={seed}")
+    assert status == 2 and f"'{seed}' is not a whole number from 1" in err
+
+
+def test_a_terminal_without_utf_8_shows_what_it_can(smoke, tmp_path):
+    done = subprocess.run([sys.executable, "-c", "import common, importlib; "
+                           "common.cli('x'); print('😀 “but”')"], cwd=ROOT, capture_output=True,
+                          env=os.environ | {"PYTHONIOENCODING": "ascii"}, check=True)
+    assert done.stdout == b"? ?but?\n"
+
+
+@pytest.mark.parametrize("settings, says", [
+    ({"SEEDS": "08"}, "SEEDS has '08'"), ({"SEEDS": "42 42"}, "may stand there once"),
+    ({"SEEDS": "-1"}, "SEEDS has '-1'"), ({"PER_CLASS": "0"}, "PER_CLASS is '0'"),
+    ({"EXTRA": "kd_soft"}, "EXTRA has 'kd_soft'")])
+def test_settings_are_checked_first(settings, says):
+    done = subprocess.run(["bash", "run_all.sh", "smoke"], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | settings)
+    one_line(done.returncode, done.stderr, says)
+
+
+@pytest.mark.parametrize("argv", [["gpu"], ["smoke", "DATA=x"]])
+def test_words_that_are_no_preset_are_refused(argv):
+    done = subprocess.run(["bash", "run_all.sh", *argv], cwd=ROOT, capture_output=True, text=True)
+    one_line(done.returncode, done.stderr, argv[-1])
+
+
+def test_a_kit_inside_another_repository_does_not_name_its_commit(tmp_path):
+    kit = tmp_path / "outer" / "kit"
+    kit.mkdir(parents=True)
+    shutil.copy(ROOT / "common.py", kit)
+    for command in (["init", "-q"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-q",
+                                     "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", *command], cwd=kit.parent, check=True)
+    done = subprocess.run([sys.executable, "-c", "import common; "
+                           "print(common.make_stamp({}, {}, 'cpu')['commit'])"], cwd=kit,
+                          capture_output=True, text=True, check=True)
+    assert done.stdout == "unknown\n"
