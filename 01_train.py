@@ -10,8 +10,8 @@ The paper's test accuracies: BERT 0.538, DistilBERT 0.517 (Figure 4; 04 measures
 """
 import torch.nn.functional as F
 
-from common import (SEED, add_training_flags, already_made, check_same_tokens, cli, fit,
-                    load_encoder, load_splits, model_name, pick_device, positive, run,
+from common import (SEED, add_training_flags, already_made, check_tokens_like_other_models, cli,
+                    fit, load_encoder, load_splits, model_name, pick_device, positive, run,
                     save_classifier, training_stamp)
 
 
@@ -35,11 +35,11 @@ def main():
         return args
 
     model, tokenizer = load_encoder(args.checkpoint, args.seed)
-    check_same_tokens(args, tokenizer, [row["text"] for row in splits["test"]])
+    check_tokens_like_other_models(args, tokenizer, [row["text"] for row in splits["test"]])
     print(f"{folder}: {args.checkpoint}, {model.num_parameters() / 1e6:.1f} M parameters, "
           f"{len(splits['train'])} training sentences, {device}", flush=True)
 
-    def cross_entropy(logits, labels, split, rows):
+    def cross_entropy(logits, labels, split, rows):  # with the arguments that fit passes
         return F.cross_entropy(logits, labels)
 
     log = fit(model.to(device), tokenizer, splits, cross_entropy, args)

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from common import (SEED, add_training_flags, already_made, autocast, check_same_tokens, cli,
-                    encode, fit, load_classifier, load_encoder, load_splits, model_name, pad,
-                    pick_device, pick_precision, positive, predict_logits, run, save_classifier,
-                    stop, training_stamp, weights_digest)
+from common import (SEED, add_training_flags, already_made, autocast,
+                    check_tokens_like_other_models, cli, encode, fit, load_classifier, load_encoder,
+                    load_splits, model_name, pad, pick_device, pick_precision, positive,
+                    predict_logits, run, save_classifier, stop, training_stamp, weights_digest)
 
 
 def kl_divergence(student_logits, teacher_logits, temperature):
@@ -41,23 +41,25 @@ def distillation_loss(student_logits, teacher_logits, labels, alpha=0.5, beta=0.
 
 
 def perturbed_copy(ids, mask_id, rng, most=1.0):
-    """x~ of one sentence: ids, of which [CLS] in front and [SEP] at the end stay. Each wordpiece
-    goes with probability r, drawn from (0, most): with most = 1 every number of wordpieces that go
-    is equally likely, as in Shapley's coalitions. With probability 1/2 they are deleted, else
-    replaced by [MASK]. rng: a NumPy generator. Returns a list of ids."""
-    goes = rng.random(len(ids) - 2) < rng.uniform(0, most)
+    """x~, a copy of one sentence. A rate r is drawn from (0, most), and each wordpiece is removed
+    with probability r: with most = 1 every number of removed wordpieces is equally likely, as in
+    Shapley's coalitions. With probability 1/2 they are deleted, else replaced by [MASK]. [CLS], the
+    first id, and [SEP], the last, stay. rng: a NumPy generator. Returns a list of ids."""
+    draws, rate = rng.random(len(ids) - 2), rng.uniform(0, most)
+    removed = draws < rate
     if rng.random() < 0.5:
-        inside = [piece for piece, gone in zip(ids[1:-1], goes) if not gone]
+        inside = [piece for piece, gone in zip(ids[1:-1], removed) if not gone]
     else:
-        inside = [mask_id if gone else piece for piece, gone in zip(ids[1:-1], goes)]
+        inside = [mask_id if gone else piece for piece, gone in zip(ids[1:-1], removed)]
     return [ids[0], *inside, ids[-1]]
 
 
 def hidden_distance(student_hidden, teacher_hidden, mask):
     """H: 1 - cos(h_s^k, h_t^g(k)), a mean over the tokens and over the student's layers k; g(k) is
-    the teacher's layer at the same relative depth. Of the last layer [CLS] alone, which the head
-    reads. Hidden states: of the embeddings and of each layer, (b, n, width); mask: (b, n), 1 for a
-    token, 0 for padding."""
+    the teacher's layer at the same relative depth. In the last layer only [CLS] counts, which the
+    head reads. Hidden states: the embeddings, then each layer, (b, n, width); the last may be
+    (b, 1, width), for load_classifier computes [CLS] alone. mask: (b, n), 1 for a token, 0 for
+    padding."""
     layers, distances = len(student_hidden) - 1, []
     for k in range(1, layers + 1):
         g = k * (len(teacher_hidden) - 1) // layers
@@ -72,23 +74,25 @@ def alignment_loss(student, hidden, ids, rows, epoch, *, teacher, tokenizer, arg
     """What --perturbed and --hidden add to the loss of a batch (A32). hidden: the student's hidden
     states of the sentences; ids: their token ids; rows: their numbers in the training split, which
     with seed and epoch decide how each is perturbed."""
-    copies, loss = args.perturbed is not None, 0
-    if copies:
-        rngs = [np.random.default_rng([args.seed, epoch, row]) for row in rows]
-        ids = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturbed)
-               for x, rng in zip(ids, rngs)]
-    batch = pad(tokenizer, ids, student.device)
-    with autocast(student.device, pick_precision(args.precision, student.device)):
+    def answers(model, ids):
+        batch = pad(tokenizer, ids, student.device)
+        with autocast(student.device, pick_precision(args.precision, student.device)):
+            return batch["attention_mask"], model(**batch, output_hidden_states=True)
+
+    if args.perturbed is None:  # H on the sentences themselves
         with torch.no_grad():
-            theirs = teacher(**batch, output_hidden_states=True)
-        ours = student(**batch, output_hidden_states=True) if copies else None
-    if copies:
-        hidden = ours.hidden_states
-        kl = kl_divergence(ours.logits.float(), theirs.logits.float(), args.temperature)
-        loss = args.beta * args.temperature**2 * kl
+            mask, theirs = answers(teacher, ids)
+        return args.hidden * hidden_distance(hidden, theirs.hidden_states, mask)
+    rngs = [np.random.default_rng([args.seed, epoch, row]) for row in rows]
+    copies = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturbed)
+              for x, rng in zip(ids, rngs)]
+    with torch.no_grad():
+        mask, theirs = answers(teacher, copies)
+    _, ours = answers(student, copies)
+    kl = kl_divergence(ours.logits.float(), theirs.logits.float(), args.temperature)
+    loss = args.beta * args.temperature**2 * kl
     if args.hidden:
-        loss = loss + args.hidden * hidden_distance(hidden, theirs.hidden_states,
-                                                    batch["attention_mask"])
+        loss = loss + args.hidden * hidden_distance(ours.hidden_states, theirs.hidden_states, mask)
     return loss
 
 
@@ -145,7 +149,7 @@ def main():
 
     teacher, teacher_tokenizer = load_classifier(args.artifacts, teacher_name, device)
     student, tokenizer = load_encoder(args.checkpoint, args.seed)
-    check_same_tokens(args, tokenizer, [row["text"] for row in splits["test"]])
+    check_tokens_like_other_models(args, tokenizer, [row["text"] for row in splits["test"]])
     aligned = args.perturbed is not None or args.hidden > 0
     if args.hidden:
         check_alignment(teacher, student)

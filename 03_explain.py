@@ -8,10 +8,11 @@ Writes  subset.jsonl (once: all models explain the same sentences);
     python 03_explain.py --model bert
     python 03_explain.py --model bert --methods shap_mask lime_seed --of-each 6
 
-Without --model it draws the subset alone. Methods: shap and lime (3.6); ig, integrated gradients,
-which never removes a token; shap_mask, SHAP with [MASK] as its reference (A11); lime_seed, LIME
-with another sampling seed. Run again after an interruption, it goes on with the next sentence. The
-subset and the sampling of SHAP and LIME have the seed 42; --seed is the model's.
+Without --model it draws the subset alone. Methods: shap (3.6; explain_shap in common.py, which 05
+uses too) and lime (3.6); ig, integrated gradients, which never removes a token; shap_mask, SHAP
+with [MASK] as its reference (A11); lime_seed, LIME with another sampling seed. Run again after an
+interruption, it goes on with the next sentence. The subset and the sampling of SHAP and LIME have
+the seed 42; --seed is the model's.
 """
 import random
 import re
@@ -81,7 +82,7 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     """Integrated gradients (Sundararajan et al. 2017) of the probabilities in the word embeddings.
 
     The path leads from `reference` (width,) at every wordpiece, [CLS] and [SEP] as they are, to the
-    sentence; the integral is Gauss and Legendre's sum of `steps` points. The fields are those of
+    sentence; the integral is a Gauss-Legendre quadrature of `steps` points. The fields are those of
     explain_shap, and completeness_gap (5,): |sum of attributions - (p(sentence) - p(reference))|.
     """
     ids = pad(tokenizer, encode(tokenizer, [text]), model.device)["input_ids"][0]
@@ -161,25 +162,26 @@ def main():
     precision = pick_precision(args.lime_precision, device)
     reference = mean_embedding(model, tokenizer, splits["train"])
 
-    def shap(row, reference):
-        return explain_shap(model, tokenizer, row["text"], reference, args.max_evals)
+    def explain_by_shap(row, absent):
+        return explain_shap(model, tokenizer, row["text"], absent, args.max_evals)
 
-    def lime(row, seed):  # A13: the predicted class; the library's default is class 1 everywhere
+    def explain_by_lime(row, seed):  # A13: the predicted class; the library's default is class 1
         return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
                             seed, precision)
 
-    def ig(row):
+    def explain_by_ig(row):
         return explain_ig(model, tokenizer, row["text"], reference)
 
     lime_settings = {"lime_samples": args.lime_samples, "lime_precision": precision}
     methods = {  # {method: (how to explain a row, the settings that its stamp holds)}
-        "shap": (partial(shap, reference=reference),
+        "shap": (partial(explain_by_shap, absent=reference),
                  {"max_evals": args.max_evals, "reference": "mean embedding"}),
-        "shap_mask": (partial(shap, reference=None),
+        "shap_mask": (partial(explain_by_shap, absent=None),
                       {"max_evals": args.max_evals, "reference": "[MASK]"}),
-        "lime": (partial(lime, seed=SEED), lime_settings | {"lime_seed": SEED}),
-        "lime_seed": (partial(lime, seed=SEED + 1), lime_settings | {"lime_seed": SEED + 1}),
-        "ig": (ig, {"ig_steps": IG_STEPS})}
+        "lime": (partial(explain_by_lime, seed=SEED), lime_settings | {"lime_seed": SEED}),
+        "lime_seed": (partial(explain_by_lime, seed=SEED + 1),
+                      lime_settings | {"lime_seed": SEED + 1}),
+        "ig": (explain_by_ig, {"ig_steps": IG_STEPS})}
     for method in args.methods:
         explain, settings = methods[method]
         stamp = make_stamp(settings | {"sentences": len(rows)}, inputs, device)

@@ -10,7 +10,7 @@ Writes  to measures/, for all models together: labels.jsonl (Figure 1), predicti
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
 
-Everything is computed anew, so a formula that you change gives another number. That takes one
+Everything is computed anew each time, so a changed formula changes the number. That takes one
 minute per model on a T4 (an estimate), one to three on two CPU cores.
 """
 import math
@@ -46,10 +46,13 @@ BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
 def scores(row, polarity=False):
     """The series of an explained sentence, of the predicted class or of the polarity score. A word
     that LIME did not choose scores 0."""
-    if "words" in row:
-        prefix, words = "polarity_" if polarity else "", re.findall(r"\w+", row["text"])
-        chosen = dict(zip(row[f"{prefix}words"], row[f"{prefix}attributions"]))
-        return pd.Series(dict.fromkeys(words, 0.0) | chosen, dtype=float)
+    is_lime = "words" in row
+    if is_lime:
+        all_words = dict.fromkeys(re.findall(r"\w+", row["text"]), 0.0)
+        chosen = dict(zip(row["words"], row["attributions"]))
+        if polarity:
+            chosen = dict(zip(row["polarity_words"], row["polarity_attributions"]))
+        return pd.Series(all_words | chosen, dtype=float)
     return pd.Series(polarity_attributions(row) if polarity else predicted_attributions(row))
 
 
@@ -87,8 +90,8 @@ def changed_inputs(tokenizer, row, k):
     from NumPy's default_rng with the seed CRC-32 of "0 <text>": they are the same for every model.
     """
     ids, (_, spans) = token_ids(tokenizer, row["text"]), token_spans(tokenizer, row["text"])
-    pieces = {position: [position] for position in range(len(ids))}
-    if "words" in row:
+    pieces = {position: [position] for position in range(len(ids))}  # {unit: its wordpieces}
+    if "words" in row:  # LIME
         pieces = word_pieces(row["text"], spans)
 
     def positions(units):
@@ -236,10 +239,6 @@ def model_pairs(explained):
     """[(seed, pair, rows of the first by explainer, rows of the second)]. The pairs are the paper's
     (3.7 (2)), BERT with each further model of its seed, and "bert/bert_next": BERT of each seed
     with BERT of the next seed, and where there are more than two, the last with the first."""
-    berts = [seed for model, seed in explained if model == "bert"]
-    next_seeds = [*berts[1:], *berts[:1]] if len(berts) > 2 else berts[1:]
-    explained = explained | {("bert_next", seed): explained["bert", next_seed]
-                             for seed, next_seed in zip(berts, next_seeds)}
     further = dict.fromkeys(model for model, _ in explained if model not in PAPER_MODELS)
     names = [*PAIRS, *(f"bert/{model}" for model in further)]
     pairs = []
@@ -247,6 +246,11 @@ def model_pairs(explained):
         first, second = pair.split("/")
         if (first, seed) in explained and (second, seed) in explained:
             pairs.append((seed, pair, explained[first, seed], explained[second, seed]))
+    berts = [seed for model, seed in explained if model == "bert"]
+    next_seeds = [*berts[1:], *berts[:1]] if len(berts) > 2 else berts[1:]
+    for seed, next_seed in zip(berts, next_seeds):
+        pairs.append((seed, "bert/bert_next", explained["bert", seed],
+                      explained["bert", next_seed]))
     return pairs
 
 
@@ -262,20 +266,23 @@ def compare_models(explained, bucket_of):
     return agreements, directions
 
 
-def compare_predictions(predictions):
+def add_as_bert(predictions):
     """Adds as_bert to the rows: whether BERT of this seed predicts the same class; null where there
-    is none. Returns {(seed, id): bucket}, 3.7 (5): which of the three models are right; a seed
-    without all three has no buckets."""
-    by_sentence, bucket_of = {}, {}
+    is no BERT of this seed."""
+    of_bert = {(row["seed"], row["id"]): row["predicted"]
+               for row in predictions if row["model"] == "bert"}
     for row in predictions:
-        by_sentence.setdefault((row["seed"], row["id"]), {})[row["model"]] = row
-    for sentence, rows in by_sentence.items():
-        bert = rows.get("bert")
-        for row in rows.values():
-            row["as_bert"] = row["predicted"] == bert["predicted"] if bert else None
-        if rows.keys() >= set(PAPER_MODELS):
-            bucket_of[sentence] = BUCKETS[tuple(rows[model]["right"] for model in PAPER_MODELS)]
-    return bucket_of
+        bert = of_bert.get((row["seed"], row["id"]))
+        row["as_bert"] = None if bert is None else row["predicted"] == bert
+
+
+def assign_buckets(predictions):
+    """3.7 (5): {(seed, id): bucket} of the sentences of each seed that has all three models."""
+    right = {}
+    for row in predictions:
+        right.setdefault((row["seed"], row["id"]), {})[row["model"]] = row["right"]
+    return {sentence: BUCKETS[tuple(by_model[model] for model in PAPER_MODELS)]
+            for sentence, by_model in right.items() if by_model.keys() >= set(PAPER_MODELS)}
 
 
 def measure_model(artifacts, name, methods, test, device):
@@ -323,7 +330,8 @@ def main():
             keyed = [{"seed": seed, "model": model} | row for row in rows]
             measures[measure] = measures.get(measure, []) + keyed
         print(f"{model}_{seed}: measured", flush=True)
-    bucket_of = compare_predictions(measures["predictions"])
+    add_as_bert(measures["predictions"])
+    bucket_of = assign_buckets(measures["predictions"])
     measures["buckets"] = [{"seed": seed, "id": sentence, "bucket": bucket}
                            for (seed, sentence), bucket in bucket_of.items()]
     measures["agreement"], measures["direction"] = compare_models(explained, bucket_of)

@@ -2,7 +2,7 @@
 
 Reads   the text (--data); subset.jsonl; models/ and explanations/ of one explained model, or of all
 Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained; a stamp beside it
-        probes/polarity_words.json: words that go with high or low labels in the training text
+        probes/sentiment_words.json: words that go with high or low labels in the training text
         to measures/, for each model: contrast.<model>_<seed>.jsonl (Table 4), example (Table 5),
         negation and words; a stamp
 
@@ -59,8 +59,8 @@ WORD = re.compile(r"\w+")
 # 4.5: the contrastive set, Tables 4 and 5
 
 def contrast_sentence(good, bad, second_polarity, flip="clauses"):
-    """A pair of adjectives in one order, the good one second where second_polarity is 2, the bad
-    one where it is 0. Of "joyful", "weak" and 2:
+    """A sentence and its variants. second_polarity 2: "bad but good"; 0: "good but bad". For
+    "joyful", "weak" and 2:
 
     text         The movie was weak but the ending was joyful.
     without_but  The movie was weak the ending was joyful.       (3.7, A21)
@@ -109,7 +109,7 @@ def post_but_ratio(row, phi, connective="but"):
 def expectations(original, without_but, flipped, second_polarity):
     """3.7 (4)'s three expectations of a sentence (A25), from each variant's five probabilities.
     1: the predicted polarity is that of the second clause, 0 or 2.
-    2: it is, and of the flipped sentence the other polarity is predicted.
+    2: the same, and for the flipped sentence the opposite polarity is predicted.
     3: p of the class predicted for the original (of the five, A14) falls when "but" is deleted;
        the drop itself stands beside it."""
     predicted, flipped_to = polarity_shares(original).argmax(), polarity_shares(flipped).argmax()
@@ -133,10 +133,11 @@ def contrast_row(sentence, explained, ask):
             "equal_credit_ratio": equal_credit, "over_equal_credit": ratio - equal_credit,
             "polarity_post_but_ratio": with_but, "polarity_post_and_ratio": with_and,
             "but_minus_and": with_but - with_and}
-    p = ask([sentence[variant] for variant in CONDITIONS.values()])
-    row |= expectations(*p, sentence["second_polarity"])
+    original, without_but, flipped = ask([sentence[variant] for variant in (
+        "text", "without_but", "flipped")])
+    row |= expectations(original, without_but, flipped, sentence["second_polarity"])
     credit = credit_of(but_row, {sentence["second_adjective"]})
-    return row | right_for_which_reasons(row["follows_second_clause"], credit)
+    return row | missed_although_right(row["follows_second_clause"], credit)
 
 
 def example_rows(sentence, ask):
@@ -175,7 +176,7 @@ def negation_row(adjective, polarity, ask):
 # --------------------------------------------------------------------------------------------------
 # 5.2, 5.3: which words get the credit, and is a right label right for the right reason?
 
-def polarity_words(train):
+def sentiment_words(train):
     """A28, "sentiment-bearing tokens": {word: mean label of its sentences less the mean of all}, if
     half a class or more, of words in 20 training sentences or more. No function words."""
     rows = pd.DataFrame(train)
@@ -199,9 +200,9 @@ def credit_of(row, words, k=3):
             "chance": comb(n - m, len(top)) / comb(n, len(top)) if m else None}
 
 
-def right_for_which_reasons(right_label, credit):
-    """A29, "right for the wrong reasons": misses and chance of credit_of, null unless the label is
-    right and the sentence has these words."""
+def missed_although_right(right_label, credit):
+    """A29, "right for the wrong reasons": misses and chance of credit_of, null where the label is
+    wrong or the sentence has none of the words."""
     misses, chance = (credit["misses"], credit["chance"]) if right_label else (None, None)
     return {"right_label": right_label, "misses": misses, "chance_misses": chance,
             "misses_over_chance": None if misses is None else misses - chance}
@@ -213,7 +214,7 @@ def words_row(row, lexicon):
     shares = {"id": row["id"], "function_share": function["share"],
               "function_token_share": function["token_share"], "polarity_share": polarity["share"],
               "polarity_token_share": polarity["token_share"]}
-    return shares | right_for_which_reasons(row["predicted"] == row["label"], polarity)
+    return shares | missed_although_right(row["predicted"] == row["label"], polarity)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -272,8 +273,8 @@ def main():
         stop(f"{args.model}_{args.seed} has no SHAP explanations in {artifacts}; 03_explain.py "
              f"--model {args.model} --seed {args.seed} makes them")
     splits, subset = load_splits(args.data), load_subset(artifacts)
-    lexicon = polarity_words(splits["train"])
-    write_json(artifacts / "probes/polarity_words.json", lexicon)
+    lexicon = sentiment_words(splits["train"])
+    write_json(artifacts / "probes/sentiment_words.json", lexicon)
     contrast = []
     for model, seed in models:
         name, who = f"{model}_{seed}", {"seed": seed, "model": model}

@@ -12,7 +12,6 @@ difference and interval comes from one function, estimate().
 """
 import re
 import textwrap
-from collections import defaultdict
 from collections.abc import Callable
 from html import escape
 from itertools import product, zip_longest
@@ -156,9 +155,9 @@ AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adje
 
 
 def frame_of(measures, title):
-    """The rows of a column's measure, and of its k."""
+    """The rows of a column's measure, and of its k; none of what was not run."""
     name, _, k = COLUMNS[title].measure.partition("@")
-    rows = measures[name]
+    rows = measures.get(name, pd.DataFrame())
     return rows[rows["k"] == int(k)] if k and len(rows) else rows
 
 
@@ -244,7 +243,7 @@ def load_measures(artifacts):
         if not path.is_file() or read_stamp(path)["inputs"] != expected:
             stop(f"{path} is missing, or of another model, text or sentences than 04_evaluate.py "
                  f"measured; 05_probes.py --model {model} --seed {seed} writes it")
-    measures = defaultdict(pd.DataFrame)  # what was not run has no rows
+    measures = {}
     for name in {path.name.partition(".")[0] for path in folder.glob("*.jsonl")}:
         paths = [folder / f"{name}.jsonl", *(folder / f"{name}.{model}.jsonl" for model in weights)]
         rows = pd.DataFrame([row for path in paths if path.is_file() for row in read_jsonl(path)])
@@ -857,9 +856,10 @@ def examples(subset):
 
 def completeness(measures):
     """How far integrated gradients are from summing up to what they explain, in a sentence."""
-    if measures["completeness"].empty:
+    gaps = measures.get("completeness", pd.DataFrame())
+    if gaps.empty:
         return "IG, integrated gradients, is not in this run."
-    gaps = measures["completeness"].groupby(["seed", "model"])["relative_gap"]
+    gaps = gaps.groupby(["seed", "model"])["relative_gap"]
     return ("IG, integrated gradients, never removes a token; its attributions miss the change of "
             f"the probabilities by {gaps.median().max():.2%} or less in each model’s median "
             f"sentence, by {gaps.quantile(0.95).max():.1%} or less in 95%, every BERT included.")

@@ -96,12 +96,13 @@ def load_splits(data):
     if Path(data).is_dir():
         loaded = {}
         for split in SPLITS:
-            names = ("validation", "dev") if split == "validation" else (split,)
-            paths = [path for name in names if (path := Path(data) / f"{name}.jsonl").is_file()]
-            if not paths:
-                stop(f"{data} has no {' or '.join(names)}.jsonl; --data takes a folder with train, "
-                     "validation (or dev) and test .jsonl of text and label")
-            loaded[split] = read_jsonl(paths[0])
+            path = Path(data) / f"{split}.jsonl"
+            if split == "validation" and not path.is_file():
+                path = Path(data) / "dev.jsonl"
+            if not path.is_file():
+                stop(f"{path} is missing; --data takes a folder with train, validation (or dev) "
+                     "and test .jsonl of text and label")
+            loaded[split] = read_jsonl(path)
     else:
         with from_hub(data, "pass --data DIR with its train, validation and test .jsonl"):
             import datasets  # here, for it is slow to import and a local folder does not need it
@@ -142,15 +143,14 @@ def pick_device(name):
     if name == "auto":
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).add(1).cpu()
+        torch.zeros(1, device=name).add(1).cpu()
     except (RuntimeError, AssertionError) as error:
         stop(f"torch {torch.__version__} cannot use the device {name!r} "
              f"({one_line(error)}). On Kaggle choose T4 x2, not P100; or pass --device cpu")
-    if device.type == "cuda":
+    if name.startswith("cuda"):
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing
-    return device
+    return torch.device(name)
 
 
 def pick_precision(name, device):
@@ -178,12 +178,14 @@ def load_encoder(checkpoint, seed):
         torch.manual_seed(seed)
         model, info = AutoModelForSequenceClassification.from_pretrained(
             checkpoint, revision=revision, config=config, output_loading_info=True,
-            ignore_mismatched_sizes=True)  # a head for other classes, which is refused below
+            ignore_mismatched_sizes=True)
     encoder = model.base_model_prefix + "."
     missing = [key for key in info["missing_keys"]
                if key.startswith(encoder) and "pooler" not in key]
     if missing:
         stop(f"{checkpoint} lacks {len(missing)} weights of its encoder, {min(missing)} among them")
+    # The new head must be missing. A head of 5 classes would be kept, one of other classes would be
+    # mismatched: both are not among the missing keys.
     head = {key for key in model.state_dict() if not key.startswith(encoder)}
     if head - set(info["missing_keys"]):
         stop(f"{checkpoint} has a classification head already; training starts from a pretrained "
@@ -232,7 +234,7 @@ def checkpoint_digest(checkpoint):
     return digest([file_digest(path) for path in files])
 
 
-def check_same_tokens(args, tokenizer, texts):
+def check_tokens_like_other_models(args, tokenizer, texts):
     """Stops unless another model that is there cuts these texts into the same wordpieces, by which
     the models are compared (A3)."""
     stamps = (Path(args.artifacts) / "models").glob("[!.]*/stamp.json")
@@ -240,9 +242,8 @@ def check_same_tokens(args, tokenizer, texts):
     for folder in folders[:1]:
         other = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         if encode(other, texts) != encode(tokenizer, texts):
-            stop(f"{args.checkpoint} cuts sentences into other tokens than {folder} does, and models "
-                 "are compared token by token: choose checkpoints of one vocabulary, or another "
-                 "--artifacts")
+            stop(f"{args.checkpoint} cuts sentences into other tokens than {folder}, and models "
+                 "are compared token by token: take one vocabulary, or other --artifacts")
 
 
 def load_classifier(artifacts, name, device):
@@ -259,7 +260,7 @@ def load_classifier(artifacts, name, device):
 def last_layer_for_cls_alone(model):
     """The head reads [CLS] alone, so the feed-forward block of the last layer is computed for [CLS]
     alone: the same logits in 1/18 less time for BERT, 1/9 for DistilBERT. The hook cuts the input
-    of the LayerNorm between attention and that block."""
+    of the LayerNorm between attention and that block; the last hidden state is (b, 1, width)."""
     layers = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)][-1]
     norm = next(m for m in layers[-1].modules() if isinstance(m, torch.nn.LayerNorm))
     norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
@@ -346,13 +347,14 @@ def training_stamp(args, splits, device, **inputs):
 
 def shuffled_batches(lengths, size, seed, epoch, group_by_length):
     """Index lists of one epoch's batches, by seed and epoch. lengths: tokens of each sentence."""
-    order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
-    if group_by_length:  # sort within stretches of 50 batches, then shuffle the batches
-        stretch = np.arange(len(order)) // (50 * size)
-        order = order[np.lexsort((np.array(lengths)[order], stretch))]
+    order, stretch = np.random.default_rng([seed, epoch]).permutation(len(lengths)), 50 * size
+    if not group_by_length:
+        return np.split(order, range(size, len(order), size))
+    # sort by length within stretches of 50 batches, then shuffle the batches
+    shuffled_lengths, stretch_of = np.array(lengths)[order], np.arange(len(order)) // stretch
+    order = order[np.lexsort((shuffled_lengths, stretch_of))]  # by stretch, then by length
     batches = np.split(order, range(size, len(order), size))
-    if group_by_length:
-        np.random.default_rng([seed, epoch, 1]).shuffle(batches)
+    np.random.default_rng([seed, epoch, 1]).shuffle(batches)
     return batches
 
 
@@ -373,9 +375,10 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
               for split in used}
 
     def batch_loss(split, rows, epoch):
-        batch, extra = [ids[split][i] for i in rows], extra_loss and split == "train"
+        batch = [ids[split][i] for i in rows]
+        extra = extra_loss is not None and split == "train"
         with autocast(device, precision):
-            out = model(**pad(tokenizer, batch, device), output_hidden_states=bool(extra))
+            out = model(**pad(tokenizer, batch, device), output_hidden_states=extra)
         loss = loss_fn(out.logits.float(), labels[split][rows], split, rows)
         if extra:
             loss = loss + extra_loss(model, out.hidden_states, batch, rows, epoch)
@@ -547,8 +550,9 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
 
     tokens, spans = token_spans(tokenizer, text)
     p = predict_proba(model, tokenizer, [text])[0]
-    values, base_values = np.zeros((2, len(LABELS))), p  # of a text without a wordpiece
-    if tokens:
+    if not tokens:  # a text without a wordpiece: nothing to remove
+        values, base_values = np.zeros((2, len(LABELS))), p
+    else:
         np.random.seed(sentence_seed(SEED, text))  # SHAP breaks ties with NumPy's global generator
         explainer = shap.Explainer(f, shap.maskers.Text(tokenizer, output_type="token_ids"))
         with nullcontext() if reference is None else mask_embedding(model, tokenizer, reference):
@@ -651,8 +655,8 @@ def from_hub(name, offline_hint):
         if Path(name).is_dir():
             stop(f"the folder {name} could not be loaded: {one_line(error)}")
         stop(f"{name} could not be loaded from the Hub ({one_line(error)}). On Kaggle turn the "
-             f"Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 takes what an earlier run "
-             "downloaded")
+             f"Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 takes what an "
+             "earlier run downloaded")
 
 
 def one_line(error):
@@ -687,8 +691,9 @@ def already_made(path, stamp, overwrite):
     it was made otherwise, and names what differs. Else checks that its folder can be written."""
     path = Path(path)
     if overwrite or not path.is_file():
-        path.parent.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent.parent).close()  # better now than after a training
+        folder = path.parent.parent  # the artifacts, or their models/
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # better now than after a training
         return False
     old = read_stamp(path)
     for part in ("arguments", "inputs"):

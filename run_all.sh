@@ -77,13 +77,13 @@ fi
 cores=$(getconf _NPROCESSORS_ONLN)
 jobs=1  # stages at once: one for each of two GPUs; on a CPU two, each on half of the cores, which is faster
 if [ "$gpus" -ge 2 ] || { [ "$gpus" = 0 ] && [ "$cores" -ge 2 ]; }; then jobs=2; fi
-slot=  # LOCAL_RANK, 0 or 1, tells a stage which GPU and which line of the terminal is its own
+slot=  # LOCAL_RANK, 0 or 1, tells a stage its GPU (pick_device) and the line of its progress bar
 if xargs --help 2>&1 | grep -q process-slot-var; then slot=--process-slot-var=LOCAL_RANK; fi
 export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
-stage() {  # stage "01_train.py --model bert ..."
+stage() {  # stage "01_train.py --model bert ..."; eval, for the paths in it are quoted
   echo "--- $1"
   eval "$python $1 --artifacts $out"
 }
@@ -155,6 +155,8 @@ explained() {  # explained bert 42: the command that explains it; with LIME, the
   echo "03_explain.py --model $1 --seed $2 --methods shap ig $lime $explain $subset $data"
 }
 
+# For SEEDS="42 43": train bert_42; then bert_43 beside the others of 42, explain those of 42; then the others
+# of 43, explain those of 43. For SEEDS=42, bert_43 is trained, and explained, beside the others of 42.
 set -- $seeds
 first=$1 trained_seeds=$#
 stage "03_explain.py $subset $data"  # draws the 150 sentences, and finds out now whether the text will do
@@ -163,7 +165,7 @@ while [ $# -gt 0 ]; do
   seed=$1 next=${2:-}  # after the last seed there is no next one, unless it is the only one
   if [ $trained_seeds = 1 ]; then next=$((seed + 1)); fi
   train_lines="" explain_lines="" probe_lines=""
-  for model in $models ${EXTRA:-}; do  # the slow ones come last; put first, they leave no core idle
+  for model in $models ${EXTRA:-}; do  # trained in reverse: slow ones first leave no core idle
     [ $model = bert ] || train_lines="$(trained $model $seed)"$'\n'$train_lines
     explain_lines+="$(explained $model $seed)"$'\n'
     probe_lines+="05_probes.py --model $model --seed $seed $probes $data"$'\n'

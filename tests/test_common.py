@@ -1,5 +1,4 @@
 """common.py, 01, 02 and 03: asking models, training, explaining, and files that can be trusted."""
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -162,7 +161,8 @@ def test_the_distance_of_hidden_states_by_hand(scripts):
     theirs[2] = torch.tensor([[east, east], [east, east], [east, east]])
     theirs[4] = torch.tensor([[east], [east], [east]])  # [CLS] alone, as load_classifier cuts it
     mask = torch.tensor([[1, 1], [1, 0], [1, 1]])
-    # layer 1 with the teacher's 2: 0, 1; 0; 2, 0 over five tokens; layer 2 with 4: 0, 1, 2 over [CLS]
+    # Layer 1 beside the teacher's 2: 0, 1; 0; 2, 0 of five tokens. Layer 2 beside 4, of [CLS]: 0,
+    # 1, 2.
     assert distance(ours, theirs, mask).item() == pytest.approx((3 / 5 + 3 / 3) / 2)
     assert distance(ours, ours, mask).item() == pytest.approx(0, abs=1e-6)
 

@@ -200,7 +200,8 @@ def test_buckets_and_as_bert(ev):
             for model, seed, predicted, right in (
                 ("kd_tinybert", 42, 0, False), ("bert", 42, 1, True), ("distilbert", 42, 1, True),
                 ("bert", 43, 1, True), ("kd_tinybert", 44, 1, True))]
-    assert ev.compare_predictions(rows) == {(42, "a"): "bert_dbert"}
+    ev.add_as_bert(rows)
+    assert ev.assign_buckets(rows) == {(42, "a"): "bert_dbert"}
     assert [row["as_bert"] for row in rows] == [False, True, True, True, None]
 
 

@@ -93,7 +93,7 @@ def test_polarity_words_by_hand(probes):
     texts += [("rare rare", 4)] * 19  # in one sentence too few
     rows = [{"id": i, "text": text, "label": label} for i, (text, label) in enumerate(texts)]
     mean = (20 * 4 + 20 * 2 + 19 * 4) / 79  # 2.48; "film" has 2, "the" 1
-    assert probes.polarity_words(rows) == pytest.approx({"superb": 4 - mean, "awful": -mean})
+    assert probes.sentiment_words(rows) == pytest.approx({"superb": 4 - mean, "awful": -mean})
     assert not probes.FUNCTION_WORDS & {"not", "no", "never", "nor", "n", "t", "hardly", "nothing"}
 
 
@@ -111,7 +111,7 @@ def test_credit_by_hand_and_its_chance_by_all_draws(probes):
 
 def test_wrong_reasons_are_of_right_labels_with_such_words(probes):
     row = explained("the dull film", ["the", "dull", "film"], [.1, 0, .2], label=1)
-    found = probes.right_for_which_reasons(True, probes.credit_of(row, {"dull"}, k=1))
+    found = probes.missed_although_right(True, probes.credit_of(row, {"dull"}, k=1))
     assert found["misses"] and found["chance_misses"] == pytest.approx(2 / 3)
     assert found["misses_over_chance"] == pytest.approx(1 / 3)
     for right_label, words in ((0, {"dull"}), (1, {"bad"})):
