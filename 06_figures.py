@@ -7,8 +7,8 @@ Writes  report.md (with Figure 2), explanations.html, figures/figure0.png to fig
     python 06_figures.py --artifacts artifacts
 
 Files only, never a model: seconds, anywhere. COLUMNS says what each number is and what the paper
-printed. Tables, claims and figures name a title of COLUMNS and nothing else, and every mean,
-difference and interval comes from one function, estimate().
+printed. Tables, claims and figures name a title of COLUMNS, and estimate() gives its mean and its
+interval, or those of a difference. The case studies of 3.7 (6) are pick_cases() and page().
 """
 import re
 import textwrap
@@ -35,8 +35,8 @@ from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, ex
 B, D, K = PAPER_MODELS  # BERT, DistilBERT, KD-TinyBERT
 BD, BK, DK = PAIRS  # a pair is a string: "bert/distilbert"
 NEXT = "bert/bert_next"  # BERT of the next seed: how much two BERTs agree
-TWIN = "bert/gold_twin"  # BERT and what differs from KD-TinyBERT in its objective: gold_twin()
-ALIGNED = "kd_aligned"  # the remedy
+TWIN = "bert/gold_twin"  # in CLAIMS: the pair that gold_twin() finds
+ALIGNED = "kd_aligned"  # the student whose objective asks for the teacher's reasons too
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference", "lime_seed": "LIME with another seed"}
 
@@ -52,7 +52,8 @@ def interval(x):
     the interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. Where the means
     along each axis are equal but the values are not, all values count as one axis. Where all values
     are equal, t sqrt(v) is replaced by 3 / n, the rule of three, n the length of the longest axis.
-    An axis of length 1 is no draw: where all are, low and high are NaN. Of no values all are.
+    An axis of length 1 is no draw: where all are, low and high are NaN. Without a value all three
+    are NaN.
     """
     x = np.asarray(x, dtype=float)
     values, variances, freedom = x[~np.isnan(x)], [], []
@@ -69,7 +70,7 @@ def interval(x):
     elif np.ptp(values) < 1e-12:  # all values are equal, but for rounding
         half = 3 / max(x.shape)
     else:
-        if sum(variances) < 1e-24:  # the means are
+        if sum(variances) < 1e-24:  # the means along each axis are equal
             variances, freedom = [values.var(ddof=1) / values.size], [values.size - 1]
         v = np.array(variances)
         half = stats.t.ppf(0.975, v.sum()**2 / (v**2 / freedom).sum()) * np.sqrt(v.sum())
@@ -175,12 +176,12 @@ def estimate(measures, title, who, minus=None, value=None, **where):
     """{"mean", "sd", "low", "high", "n", "seeds"} of a column, for a model or a pair; with minus,
     of its difference from that of another, matched by seed and sentence.
 
-    n counts cells: a seed x a sentence, or a seed x a positive x a negative adjective; the rows of
-    a cell, both orders of the adjectives, are averaged first. A row that is null, in either of two
-    that are compared, is left out: so a difference of misses is over what both models get right. sd
-    is the mean over seeds of the SD of a seed's rows, as the paper's ±. seeds: {seed: its mean}.
-    The interval of a level is cut where the column's range ends, that of a difference is not. value
-    replaces the column's own, for example by its baseline.
+    n counts cells: a seed x a sentence, or a seed x a positive x a negative adjective, whose two
+    orders are averaged first. A null row is left out; in a difference it is one that is null for
+    either model, so misses are compared on what both models get right. sd is the SD of a seed's
+    rows, as the paper's ±, a mean over seeds. seeds: {seed: its mean}. The interval of a level is
+    cut where the column's range ends, that of a difference is not. value: in place of the column's
+    own, for example its baseline.
     """
     column = COLUMNS[title]
     value, axes = value or column.value, AXES.get(column.measure, ("seed", "id"))
@@ -190,12 +191,14 @@ def estimate(measures, title, who, minus=None, value=None, **where):
     if callable(value):  # one value a seed: the seeds are the only random draw
         axes, of_seed, value = ("seed",), value, "value"
         frames = [rows.groupby("seed").apply(of_seed).reset_index(name="value") for rows in frames]
+    # A series of a row each; both orders of two adjectives differ in "polarity" alone.
     keys = [key for key in (*axes, "polarity") if key in frames[0]]
-    values, *second = (rows.set_index(keys)[value].astype(float) for rows in frames)
-    values = (values - second[0] if minus else values).dropna()  # pandas matches the keys
+    series = [rows.set_index(keys)[value].astype(float) for rows in frames]
+    values = (series[0] - series[1] if minus else series[0]).dropna()  # pandas matches the keys
+    # An array with a dimension for each axis, NaN where there is no cell.
     cells = values.groupby(list(axes)).mean()
     places = [pd.factorize(cells.index.get_level_values(axis)) for axis in axes]
-    x = np.full([len(names) for _, names in places], np.nan)  # a dimension for each axis
+    x = np.full([len(names) for _, names in places], np.nan)
     x[tuple(codes for codes, _ in places)] = cells
     mean, low, high = interval(x)
     if not minus:
@@ -237,12 +240,15 @@ def load_measures(artifacts):
     if models.empty:
         stop(f"the report needs {', '.join(PAPER_MODELS)} of one seed; there are "
              f"{', '.join(weights)}")
+    settings = None  # of 05, the same for all models
     for model, seed in models.itertuples(index=False):
         path = folder / f"05_probes.{model}_{seed}.stamp.json"
         expected = stamp["inputs"] | {"weights": weights[f"{model}_{seed}"]}
-        if not path.is_file() or read_stamp(path)["inputs"] != expected:
-            stop(f"{path} is missing, or of another model, text or sentences than 04_evaluate.py "
-                 f"measured; 05_probes.py --model {model} --seed {seed} writes it")
+        probed = read_stamp(path) if path.is_file() else {"inputs": None, "arguments": None}
+        settings = settings or probed["arguments"]
+        if probed["inputs"] != expected or probed["arguments"] != settings:
+            stop(f"{path} is missing, or of other settings, another model, text or sentences than "
+                 f"the rest; 05_probes.py --model {model} --seed {seed} writes it")
     measures = {}
     for name in {path.name.partition(".")[0] for path in folder.glob("*.jsonl")}:
         paths = [folder / f"{name}.jsonl", *(folder / f"{name}.{model}.jsonl" for model in weights)]
@@ -279,7 +285,9 @@ def gold_twin(measures):
 # The claims, and where our number must lie for each to hold: written before the run
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
-CLAIMS = (  # section, quote, [(column, model or pair, less that of, above, below)], reason
+# (section, quote, comparisons, reason of the range). A comparison (column, a, b, above, below): the
+# column's value for a, minus that for b where b is not None, must lie above and below these bounds.
+CLAIMS = (
     ("Abstract", "Based on the contrastive probe, TinyBERT frequently arrives at the correct label "
      "… for the wrong reasons", [("right, adjective not in top 3", K, B, 0, None)], ""),
     ("4.1", "broadly similar performance on the SST-5 test set",
@@ -340,7 +348,7 @@ CLAIMS = (  # section, quote, [(column, model or pair, less that of, above, belo
     ("6", "hybrid distillation strategies … can mitigate the spurious patterns",
      [("polarity cosine", f"{B}/{ALIGNED}", BK, 0, None),
       ("Jaccard@10", f"{B}/{ALIGNED}", BK, 0, None)],
-     "a question for future work there; KD-aligned agrees more with BERT"))
+     "asked for future work: more agreement with BERT"))
 
 
 def judge(e, above, below):
@@ -397,17 +405,19 @@ def words_of(one, label):
 # --------------------------------------------------------------------------------------------------
 # Tables
 
-TABLES = {  # heading: (what makes a row, and what its columns beside each other; columns; note)
+# heading: (keys, columns, note). Of two keys, such as model and explainer, the first makes a row
+# and the second a column, whose cell has the means of all columns.
+TABLES = {
     "Accuracy and F1": (("model",), ("accuracy", "weighted F1", "same class as BERT"),
         "Section 4.1, the test split. In brackets: the most frequent class."),
     "Table 1": (("model",), (
         "ConfDrop@3", "ConfDrop@3 − random", "ConfDrop@3, replaced by [MASK]", "FlipRate@3",
         "FlipRate@3 − random", "FlipRate@3, replaced by [MASK]", "short-token ratio"),
         "Section 4.2: SHAP’s top 3 tokens deleted, or replaced by [MASK]. In brackets: 3 random "
-        "tokens; of the short-token ratio, which is of LIME’s words, all words."),
+        "tokens; of the short-token ratio (LIME’s words), all words."),
     "Table 2": (("pair",), ("Jaccard@10", "Jaccard@10 over chance", "Overlap@10"),
         "Section 4.3: SHAP’s top 10. In brackets: random sets. BERT of the next seed: its pairs "
-        "share models, so their own interval is too narrow; that of a difference from it is not."),
+        "share models, so their interval is too narrow."),
     "Table 3": (("pair",), ("cosine", "polarity cosine", "cosine, top 10", "same prediction"),
         "Section 4.4. The cosine is of each model’s own predicted class, so it is low where two "
         "predict differently; the polarity cosine explains Σ (c − 2) p_c in both."),
@@ -453,7 +463,7 @@ def table(measures, label, heading):
     is not that of the row's first cell, and the paper's number. Where columns stand beside each
     other, one cell has the means of all titles."""
     by, titles, note = TABLES[heading]
-    records, lines, rows = [], {}, frame_of(measures, titles[0])
+    records, lines, rows = [], {}, frame_of(measures, titles[0])  # lines: {first key: {"": ...}}
     for where in rows[list(by)].dropna().drop_duplicates().to_dict("records") if len(rows) else ():
         row, *beside = (escaped(label(value)) for value in where.values())
         who, line = where.get("pair") or where["model"], lines.setdefault(row, {"": row})
@@ -472,7 +482,7 @@ def table(measures, label, heading):
                 line[beside[0]] = "; ".join([*before, cell])
             else:
                 paper = [] if e["paper"] is None else [
-                    "paper " + " ± ".join(map(number, np.ravel(e["paper"])))]
+                    "paper " + " ± ".join(f"{x:.3f}" for x in np.ravel(e["paper"]))]
                 line[title] = "<br>".join([cell, *other_n, *paper])
             records.append({"table": heading, **where, "column": title, **e})
     return records, f"## {heading}\n{note}\n\n{markdown(list(lines.values()))}"
@@ -481,13 +491,14 @@ def table(measures, label, heading):
 def table5(measures, label):
     """Table 5 as Markdown: how many of our seeds predict which polarity (A23), with its mean
     confidence, and the paper's."""
-    paper = {"Original": ("Pos 0.696", "Pos 0.630", "Pos 0.678"),
-             "Without “but”": ("Neutral 0.452", "Pos 0.471", "Pos 0.503"),
-             "Flipped clauses": ("Neg 0.540", "Neg 0.519", "Neg 0.455")}
-    lines = {condition: {"seeds": condition} for condition in paper}
-    for (condition, model), rows in measures["example"].groupby(["condition", "model"], sort=False):
+    paper = {"Original": ("Pos (0.696)", "Pos (0.630)", "Pos (0.678)"),
+             "Without “but”": ("Neutral (0.452)", "Pos (0.471)", "Pos (0.503)"),
+             "Flipped clauses": ("Neg (0.540)", "Neg (0.519)", "Neg (0.455)")}
+    lines, example = {condition: {"seeds": condition} for condition in paper}, measures["example"]
+    for (condition, model), rows in example.groupby(["condition", "model"], sort=False):
         ours = rows.groupby("polarity")["confidence"].agg(["size", "mean"])
-        cell = ", ".join(f"{row.size} {row.Index} {row.mean:.3f}" for row in ours.itertuples())
+        cell = ", ".join(f"{n} {polarity} ({number(mean)})" for polarity, n, mean in
+                         ours.itertuples())
         if model in PAPER_MODELS:
             cell += f"<br>paper {paper[condition][PAPER_MODELS.index(model)]}"
         lines[condition][escaped(label(model))] = cell
@@ -517,17 +528,19 @@ def shown_models(measures):
 
 
 def figure0(measures, artifacts, label, claims):
-    """The claims: the first comparison that has the claim's verdict, on a scale of its own."""
+    """The claims: the first comparison that has the claim's verdict, on a scale of its own, from
+    -1 to 1 in units of 1.1 times its largest number."""
     fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
     for y, claim in enumerate(claims):
         one = next(one for one in claim["comparisons"] if one["verdict"] == claim["shap"])
         column, of, minus = COLUMNS[one["column"]], one["of"], one["minus"]
-        paper, *less = (np.ravel(column.paper.get(who, np.nan))[0] for who in (of, minus) if who)
-        baseline = np.nan
+        paper, baseline = np.ravel(column.paper.get(of, np.nan))[0], np.nan
+        if minus:
+            paper -= np.ravel(column.paper.get(minus, np.nan))[0]
         if column.baseline and not minus:
             baseline = estimate(measures, one["column"], of, value=column.baseline)["mean"]
         values = [one[key] for key in ("mean", "low", "high", "above", "below")]
-        values = np.array([*values, paper - sum(less), baseline, *one["seeds"].values()], float)
+        values = np.array([*values, paper, baseline, *one["seeds"].values()], float)
         values /= 1.1 * np.nanmax([*abs(values), 1e-9])
         mean, low, high, above, below, paper, baseline, *seeds = values
         left, right = max(-1, np.nan_to_num(above, nan=-1)), min(1, np.nan_to_num(below, nan=1))
@@ -621,7 +634,8 @@ def levels(measures, artifacts, label, what, titles, first=""):
 
 def figure8(measures, artifacts, label):
     """4.4: orientations of SHAP vectors. The projection illustrates (A18), the angle measures."""
-    seed, models, unit = first_seed(measures), shown_models(measures), [[0, 0]]
+    seed, models = first_seed(measures), shown_models(measures)
+    unit = [[0, 0]]  # makes at least two columns, also of sentences of one token
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.6))
     for model in models:
         for row in load_explanations(artifacts, model, seed, "shap", load_subset(artifacts)):
@@ -686,15 +700,15 @@ def marked(row):
     if "tokens" in row:
         spans, values = [[span] for span in spans], predicted_attributions(row)
     pieces = [(*place, value) for places, value in zip(spans, values) for place in places]
-    largest, at, html = max(map(abs, values), default=0) or 1, 0, ""
+    largest, shown_to, html = max(map(abs, values), default=0) or 1, 0, ""
     for start, end, value in sorted(pieces):
-        share, told = abs(value) / largest, f"{value:+.2f}".replace("-", "−")
-        sign, note = "n" if value < 0 else "p", f"<sub>{told}</sub>" if share >= 0.5 else ""
-        look = f"class={sign} style=--a:{0.6 * share:.2f}" if share > 0.1 else ""
-        html += (f"{escape(row['text'][at:start])}<i title={told} {look}>"
+        share, signed = abs(value) / largest, f"{value:+.2f}".replace("-", "−")
+        sign, note = "n" if value < 0 else "p", f"<sub>{signed}</sub>" if share >= 0.5 else ""
+        look = f'class="{sign}" style="--a:{0.6 * share:.2f}"' if share > 0.1 else ""
+        html += (f"{escape(row['text'][shown_to:start])}<i title=\"{signed}\" {look}>"
                  f"{escape(row['text'][start:end])}{note}</i>")
-        at = end
-    return html + escape(row["text"][at:])
+        shown_to = end
+    return html + escape(row["text"][shown_to:])
 
 
 def page(measures, artifacts, label):
@@ -743,7 +757,7 @@ RULE = (
     "A claim holds where the 95% interval lies inside a range that was stated before the run (with "
     "no reason beside it, the order that the paper states), does not hold where it lies outside, "
     "else is undecided; of several comparisons all must hold. The verdict is SHAP’s. The interval "
-    "of a level, not that of a difference, ends where its quantity’s range ends; where all values "
+    "of a level, not of a difference, ends where its quantity’s range ends; where all values "
     "are equal, it is the rule of three, ± 3/n. n: seeds × sentences, or seeds × pairs of "
     "adjectives. A18 and the like are assumptions in the README.")
 
@@ -773,8 +787,9 @@ def listed(claims):
 
 
 def remedy(measures):
-    """What the remedy gains and costs, in one sentence. The ratio is that of the mean differences
-    over the seeds that have a BERT of the next seed, its interval that of these seeds' ratios."""
+    """What the remedy gains and costs, in one sentence. Of polarity cosines with BERT the share is
+    mean(KD-aligned - KD-TinyBERT) / mean(BERT of the next seed - KD-TinyBERT), over the seeds that
+    have a BERT of the next seed; its interval is that of the seeds' own ratios."""
     aligned = f"{B}/{ALIGNED}"
     gain, way = (estimate(measures, "polarity cosine", who, BK)["seeds"] for who in (aligned, NEXT))
     seeds = [seed for seed in way if seed in gain]
@@ -821,9 +836,10 @@ def opening(measures, artifacts, label, claims, stamp):
     lines.append(f"Another verdict than SHAP’s: {'; '.join(others)}.")
     jaccard, cosine = (estimate(measures, t, NEXT) for t in ("Jaccard@10", "polarity cosine"))
     if jaccard["n"]:
-        lines.append("Two BERTs that differ in their seed alone agree only to a Jaccard@10 of "
-                     f"{text_of(jaccard)} and a polarity cosine of {text_of(cosine)}: the most "
-                     "that can be expected of a student.")
+        lines.append("Two BERTs that differ in their seed alone agree to a Jaccard@10 of "
+                     f"{text_of(jaccard)} and a polarity cosine of {text_of(cosine)}: what to "
+                     "expect without compression.")
+    # Where DistilBERT is the gold-label twin, two claims are one question.
     twins = [claim for claim in claims for one in claim["comparisons"]
              if one["column"] == "polarity cosine" and {one["of"], one["minus"]} == {BD, BK}]
     if len(twins) > 1:
@@ -840,8 +856,8 @@ def opening(measures, artifacts, label, claims, stamp):
                      "the paper’s pattern, not on its models.")
     runs = pd.DataFrame(read_jsonl(artifacts / "runs.jsonl"))
     machines, minutes = "; ".join(runs["machine"].unique()), runs["seconds"].sum() / 60
-    lines.append(f"Commit {stamp['commit']}, {stamp['device']}, {machines}, {minutes:.0f} minutes, "
-                 "those of all calls added up.")
+    lines.append(f"Commit {stamp['commit']}, {stamp['device']}, {machines}, {minutes:.0f} minutes "
+                 "of all calls.")
     return "\n".join(f"- {line}" for line in lines)
 
 

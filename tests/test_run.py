@@ -31,7 +31,7 @@ def artifacts(tmp_path_factory):
 def test_the_report_has_five_tables_and_ten_figures(artifacts):
     report = (artifacts / "report.md").read_text()
     assert [int(n) for n in re.findall(r"^#+ Table (\d)", report, re.M)] == [1, 2, 3, 4, 5]
-    figures = sorted(set(re.findall(r"figures/figure\d\.png", report)))
+    figures = sorted(set(re.findall(r"figures/figure\d+\.png", report)))
     assert len(figures) == 10 and all((artifacts / f).stat().st_size > 5000 for f in figures)
     for number in ("0.096 ± 0.100", "0.468", "0.720 ± 0.351", "0.641 ± 0.090", "Neutral (0.452)"):
         assert number in report  # the paper's
