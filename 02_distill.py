@@ -4,7 +4,8 @@
 
 Future Work (Section 6) asks for "constraints on internal representations or token-level
 attributions". With --perturbed and --hidden GAMMA the student also answers a perturbed copy x~ of
-each sentence, such as SHAP and LIME ask a model about, and the loss has two more terms (A32):
+each sentence, with words deleted or replaced by [MASK], much as SHAP and LIME ask a model about it,
+and the loss has two more terms (A32; H is that of x where there are no copies):
 
     + beta T^2 KL(p_t(x~) || p_s(x~)) + gamma H(x~)
 
@@ -17,6 +18,8 @@ Writes  models/<model>_<seed>/ : weights, config, tokenizer, training_log.json, 
 With --model kd_soft --alpha 0 --beta 1 it distils from soft logits alone, as 3.2 has it (A6). The
 paper's test accuracy: KD-TinyBERT 0.541 (Figure 4; 04 measures ours).
 """
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -57,9 +60,8 @@ def perturbed_copy(ids, mask_id, rng, most=1.0):
 def hidden_distance(student_hidden, teacher_hidden, mask):
     """H: 1 - cos(h_s^k, h_t^g(k)), a mean over the tokens and over the student's layers k; g(k) is
     the teacher's layer at the same relative depth. In the last layer only [CLS] counts, which the
-    head reads. Hidden states: the embeddings, then each layer, (b, n, width); the last may be
-    (b, 1, width), for load_classifier computes [CLS] alone. mask: (b, n), 1 for a token, 0 for
-    padding."""
+    head reads. Hidden states: the embeddings, then each layer, (b, n, width); the teacher's last is
+    (b, 1, width), see last_layer_for_cls_alone. mask: (b, n), 1 for a token, 0 for padding."""
     layers, distances = len(student_hidden) - 1, []
     for k in range(1, layers + 1):
         g = k * (len(teacher_hidden) - 1) // layers
@@ -70,10 +72,11 @@ def hidden_distance(student_hidden, teacher_hidden, mask):
     return torch.stack(distances).mean()
 
 
-def alignment_loss(student, hidden, ids, rows, epoch, *, teacher, tokenizer, args):
-    """What --perturbed and --hidden add to the loss of a batch (A32). hidden: the student's hidden
-    states of the sentences; ids: their token ids; rows: their numbers in the training split, which
-    with seed and epoch decide how each is perturbed."""
+def alignment_loss(student, hidden, ids, indices, epoch, *, teacher, tokenizer, args):
+    """What --perturbed and --hidden add to the loss of a batch (A32): both on the copies; without
+    --perturbed, H on the sentences. hidden: the student's hidden states of the sentences; ids:
+    their token ids; indices: their numbers in the training split, which with seed and epoch decide
+    how each is perturbed."""
     def answers(model, ids):
         batch = pad(tokenizer, ids, student.device)
         with autocast(student.device, pick_precision(args.precision, student.device)):
@@ -83,7 +86,7 @@ def alignment_loss(student, hidden, ids, rows, epoch, *, teacher, tokenizer, arg
         with torch.no_grad():
             mask, theirs = answers(teacher, ids)
         return args.hidden * hidden_distance(hidden, theirs.hidden_states, mask)
-    rngs = [np.random.default_rng([args.seed, epoch, row]) for row in rows]
+    rngs = [np.random.default_rng([args.seed, epoch, index]) for index in indices]
     copies = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturbed)
               for x, rng in zip(ids, rngs)]
     with torch.no_grad():
@@ -97,8 +100,9 @@ def alignment_loss(student, hidden, ids, rows, epoch, *, teacher, tokenizer, arg
 
 
 def decoded(tokenizer, texts):
-    """What the teacher reads: "each student batch was decoded and re-tokenized" (3.5). As all
-    models have one vocabulary (A3), this changes nothing but that unknown words drop out."""
+    """What the teacher reads, because 3.5 says so: "each student batch was decoded and
+    re-tokenized". As all models have one vocabulary (A3), this changes nothing but that unknown
+    words drop out. Perturbed copies are no text and go to the teacher as ids."""
     return tokenizer.batch_decode(encode(tokenizer, texts), skip_special_tokens=True,
                                   clean_up_tokenization_spaces=False)
 
@@ -150,7 +154,6 @@ def main():
     teacher, teacher_tokenizer = load_classifier(args.artifacts, teacher_name, device)
     student, tokenizer = load_encoder(args.checkpoint, args.seed)
     check_tokens_like_other_models(args, tokenizer, [row["text"] for row in splits["test"]])
-    aligned = args.perturbed is not None or args.hidden > 0
     if args.hidden:
         check_alignment(teacher, student)
     print(f"{folder}: {args.checkpoint}, {student.num_parameters() / 1e6:.1f} M parameters, "
@@ -161,14 +164,14 @@ def main():
         logits = predict_logits(teacher, teacher_tokenizer, read)
         teacher_logits[split] = torch.tensor(logits, dtype=torch.float32, device=device)
 
-    def loss(student_logits, labels, split, rows):
-        return distillation_loss(student_logits, teacher_logits[split][rows], labels, args.alpha,
+    def loss(student_logits, labels, split, indices):
+        return distillation_loss(student_logits, teacher_logits[split][indices], labels, args.alpha,
                                  args.beta, args.temperature)
 
-    def extra_loss(*batch):
-        return alignment_loss(*batch, teacher=teacher, tokenizer=tokenizer, args=args)
-
-    log = fit(student.to(device), tokenizer, splits, loss, args, extra_loss if aligned else None)
+    extra_loss = None
+    if args.perturbed is not None or args.hidden:
+        extra_loss = partial(alignment_loss, teacher=teacher, tokenizer=tokenizer, args=args)
+    log = fit(student.to(device), tokenizer, splits, loss, args, extra_loss)
     save_classifier(student, tokenizer, log, args, stamp)
     return args
 

@@ -51,9 +51,10 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
                  precision="fp32"):
     """LIME (3.6): words are removed at random, every occurrence at once, the library's default.
 
-    Returns words and their attributions (m,) for the class `label`, m <= 10, largest first; spans,
-    for each word one [start, end] an occurrence; polarity_words and polarity_attributions, the same
-    for the polarity score. A word that LIME does not choose is not there; 04 gives it 0.
+    Returns words and their attributions (m,) for the class `label`, m <= 10, largest first; spans:
+    for each word a list of [start, end], one per occurrence; polarity_words and
+    polarity_attributions, the same for the polarity score. A word that LIME does not choose is not
+    there; 04 gives it 0.
     """
     from lime.lime_text import LimeTextExplainer
     if not re.search(r"\w", text):  # without a word there is nothing to remove: LIME would raise

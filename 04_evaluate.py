@@ -142,7 +142,7 @@ def short_token_ratio(words, characters=3):
 
 
 def short_tokens(row):
-    """Table 1: of the words that LIME chose in a sentence, beside all its words."""
+    """Table 1: the short-token ratio of the words that LIME chose; its baseline, of all words."""
     return {"id": row["id"], "short_token_ratio": short_token_ratio(row["words"]),
             "short_share_of_words": short_token_ratio(list(scores(row).index))}
 

@@ -79,7 +79,7 @@ def contrast_sentence(good, bad, second_polarity, flip="clauses"):
             "with_and": FRAME.replace("but", "and").format(first, second)}
 
 
-def polarity_shares(p):
+def three_polarities(p):
     """Five probabilities -> three: negative, neutral, positive (A23: classes 0 + 1, 2, 3 + 4)."""
     return np.array([p[0] + p[1], p[2], p[3] + p[4]])
 
@@ -112,7 +112,7 @@ def expectations(original, without_but, flipped, second_polarity):
     2: the same, and for the flipped sentence the opposite polarity is predicted.
     3: p of the class predicted for the original (of the five, A14) falls when "but" is deleted;
        the drop itself stands beside it."""
-    predicted, flipped_to = polarity_shares(original).argmax(), polarity_shares(flipped).argmax()
+    predicted, flipped_to = three_polarities(original).argmax(), three_polarities(flipped).argmax()
     follows = predicted == second_polarity
     drop = original.max() - without_but[original.argmax()]
     return {"follows_second_clause": follows,
@@ -126,13 +126,13 @@ def contrast_row(sentence, explained, ask):
     but_row, and_row = explained[sentence["id"]], explained[sentence["and_id"]]
     ratio = post_but_ratio(but_row, predicted_attributions(but_row))
     equal_credit = post_but_ratio(but_row, np.ones(len(but_row["tokens"])))
-    with_but = post_but_ratio(but_row, polarity_attributions(but_row))
-    with_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
+    ratio_but = post_but_ratio(but_row, polarity_attributions(but_row))
+    ratio_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
     row = {key: sentence[key] for key in ("id", "positive", "negative")}
     row |= {"polarity": sentence["second_polarity"], "post_but_ratio": ratio,
             "equal_credit_ratio": equal_credit, "over_equal_credit": ratio - equal_credit,
-            "polarity_post_but_ratio": with_but, "polarity_post_and_ratio": with_and,
-            "but_minus_and": with_but - with_and}
+            "polarity_post_but_ratio": ratio_but, "polarity_post_and_ratio": ratio_and,
+            "but_minus_and": ratio_but - ratio_and}
     original, without_but, flipped = ask([sentence[variant] for variant in (
         "text", "without_but", "flipped")])
     row |= expectations(original, without_but, flipped, sentence["second_polarity"])
@@ -145,7 +145,7 @@ def example_rows(sentence, ask):
     rows = []
     for condition, variant in CONDITIONS.items():
         p = ask([sentence[variant]])[0]
-        shares = polarity_shares(p)
+        shares = three_polarities(p)
         rows.append({"condition": condition, "text": sentence[variant], "probabilities": p,
                      "polarity": POLARITIES[shares.argmax()], "confidence": shares.max()})
     return rows
@@ -163,7 +163,7 @@ def negation_row(adjective, polarity, ask):
     polarity has to be predicted, for this sentence and for the one without the negation.
     """
     texts = [frame.format(adjective) for frame in [*NEGATIONS.values(), NOT_NEGATED]]
-    *predicted, not_negated = [polarity_shares(p).argmax() for p in ask(texts)]
+    *predicted, not_negated = [three_polarities(p).argmax() for p in ask(texts)]
     row = {"adjective": adjective}
     for condition, negated in zip(NEGATIONS, predicted):
         if condition == "out of scope":
@@ -201,8 +201,8 @@ def credit_of(row, words, k=3):
 
 
 def missed_although_right(right_label, credit):
-    """A29, "right for the wrong reasons": misses and chance of credit_of, null where the label is
-    wrong or the sentence has none of the words."""
+    """A29, "right for the wrong reasons": misses and chance of credit_of, null where the label, or
+    in the contrastive set the polarity of A23, is wrong, or the sentence has none of the words."""
     misses, chance = (credit["misses"], credit["chance"]) if right_label else (None, None)
     return {"right_label": right_label, "misses": misses, "chance_misses": chance,
             "misses_over_chance": None if misses is None else misses - chance}

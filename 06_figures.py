@@ -1,7 +1,7 @@
 """Sections 4 and 5: the paper's tables and figures beside ours, its claims judged, cases shown.
 
 Reads   measures/ with the stamps of 04 and 05, subset.jsonl, explanations/, probes/, runs.jsonl
-Writes  report.md (with Figure 2), explanations.html, figures/figure0.png to figure10.png,
+Writes  report.md (with Figure 2), explanations.html, figures/figure<i>.png (0 to 10),
         tables/estimates.jsonl, tables/claims.jsonl
 
     python 06_figures.py --artifacts artifacts
@@ -35,7 +35,7 @@ from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, ex
 B, D, K = PAPER_MODELS  # BERT, DistilBERT, KD-TinyBERT
 BD, BK, DK = PAIRS  # a pair is a string: "bert/distilbert"
 NEXT = "bert/bert_next"  # BERT of the next seed: how much two BERTs agree
-TWIN = "bert/gold_twin"  # in CLAIMS: the pair that gold_twin() finds
+TWIN = "bert/gold_twin"  # stands in CLAIMS for the pair that gold_twin() finds (A34)
 ALIGNED = "kd_aligned"  # the student whose objective asks for the teacher's reasons too
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference", "lime_seed": "LIME with another seed"}
@@ -48,8 +48,10 @@ def interval(x):
     """(mean, low, high) of the 95% interval. Each axis of x is a random draw: (seeds, sentences),
     (seeds,) or (seeds, positive words, negative words). NaN is left out.
 
-    v, the variance of the mean, is the sum over axes of var(means along the axis) / their number;
-    the interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. Where the means
+    As in a crossed random-effects design, v, the variance of the mean, is the sum over the axes of
+    var(means of an axis) / their number: for seeds x sentences, that of the seeds' means plus that
+    of the sentences' means. (It counts the residual once per axis, so it is conservative.) The
+    interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. Where the means
     along each axis are equal but the values are not, all values count as one axis. Where all values
     are equal, t sqrt(v) is replaced by 3 / n, the rule of three, n the length of the longest axis.
     An axis of length 1 is no draw: where all are, low and high are NaN. Without a value all three
@@ -172,37 +174,48 @@ def rows_of(measures, title, who, **where):
     return rows
 
 
+def values_of(measures, title, who, value, **where):
+    """The column as a series: a value per row, indexed by the axes of its measure (and by the order
+    of two adjectives, "polarity"); or where value is a function of a seed's rows, one per seed."""
+    rows = rows_of(measures, title, who, **where)
+    if rows.empty:
+        return pd.Series(dtype=float)
+    if callable(value):
+        return rows.groupby("seed").apply(value)
+    axes = AXES.get(COLUMNS[title].measure, ("seed", "id"))
+    keys = [*axes, "polarity"] if "polarity" in rows else list(axes)
+    return rows.set_index(keys)[value].astype(float)
+
+
 def estimate(measures, title, who, minus=None, value=None, **where):
     """{"mean", "sd", "low", "high", "n", "seeds"} of a column, for a model or a pair; with minus,
     of its difference from that of another, matched by seed and sentence.
 
-    n counts cells: a seed x a sentence, or a seed x a positive x a negative adjective, whose two
-    orders are averaged first. A null row is left out; in a difference it is one that is null for
-    either model, so misses are compared on what both models get right. sd is the SD of a seed's
-    rows, as the paper's ±, a mean over seeds. seeds: {seed: its mean}. The interval of a level is
-    cut where the column's range ends, that of a difference is not. value: in place of the column's
-    own, for example its baseline.
+    Both orders of two adjectives are averaged first. n counts what is then left, the cells: a seed
+    x a sentence, or a seed x a positive x a negative adjective. A null row is left out; in a
+    difference it is one that is null for either model, so misses are compared on what both models
+    get right. sd is the SD of a seed's rows, as the paper's ±, a mean over seeds. seeds: {seed: its
+    mean}. The interval of a level is cut where the column's range ends, that of a difference is
+    not. value: in place of the column's own, for example its baseline.
     """
-    column = COLUMNS[title]
-    value, axes = value or column.value, AXES.get(column.measure, ("seed", "id"))
-    frames = [rows_of(measures, title, one, **where) for one in (who, minus) if one]
-    if any(rows.empty for rows in frames):
+    value = value or COLUMNS[title].value
+    values = values_of(measures, title, who, value, **where)
+    if minus:  # pandas matches the rows by their index
+        other = values_of(measures, title, minus, value, **where)
+        values = values - other if len(values) and len(other) else other[:0]
+    values = values.dropna()
+    if values.empty:
         return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0, "seeds": {}}
-    if callable(value):  # one value a seed: the seeds are the only random draw
-        axes, of_seed, value = ("seed",), value, "value"
-        frames = [rows.groupby("seed").apply(of_seed).reset_index(name="value") for rows in frames]
-    # A series of a row each; both orders of two adjectives differ in "polarity" alone.
-    keys = [key for key in (*axes, "polarity") if key in frames[0]]
-    series = [rows.set_index(keys)[value].astype(float) for rows in frames]
-    values = (series[0] - series[1] if minus else series[0]).dropna()  # pandas matches the keys
+    axes = [axis for axis in values.index.names if axis != "polarity"]
+    cells = values.groupby(axes).mean()
     # An array with a dimension for each axis, NaN where there is no cell.
-    cells = values.groupby(list(axes)).mean()
     places = [pd.factorize(cells.index.get_level_values(axis)) for axis in axes]
     x = np.full([len(names) for _, names in places], np.nan)
     x[tuple(codes for codes, _ in places)] = cells
     mean, low, high = interval(x)
     if not minus:
-        low, high = np.maximum(low, column.range[0]), np.minimum(high, column.range[1])
+        bottom, top = COLUMNS[title].range
+        low, high = np.maximum(low, bottom), np.minimum(high, top)
     return {"mean": mean, "sd": values.groupby("seed").std().mean(), "low": low, "high": high,
             "n": len(cells), "seeds": cells.groupby("seed").mean().to_dict()}
 
@@ -223,8 +236,8 @@ def text_of(e, sd=False):
 
 def load_measures(artifacts):
     """({name: rows} of measures/, the stamp of 04). Stops unless 04 and 05 measured the models and
-    sentences that are there. A seed without all of the paper's models is left out of everything but
-    "bert/bert_next" and the completeness of IG: its BERT is the next one of another seed."""
+    sentences that are there. With one seed, run_all.sh trains BERT of the next seed too: that seed,
+    without the other models, counts in "bert/bert_next" and in the completeness of IG alone."""
     folder = artifacts / "measures"
     if not (folder / "04_evaluate.stamp.json").is_file():
         stop(f"{folder}/04_evaluate.stamp.json is missing; 04_evaluate.py writes it")
@@ -253,6 +266,7 @@ def load_measures(artifacts):
     for name in {path.name.partition(".")[0] for path in folder.glob("*.jsonl")}:
         paths = [folder / f"{name}.jsonl", *(folder / f"{name}.{model}.jsonl" for model in weights)]
         rows = pd.DataFrame([row for path in paths if path.is_file() for row in read_jsonl(path)])
+        # A column of nulls alone would be of type object, which pandas does not average.
         rows = rows.astype({key: float for key in rows if rows[key].isna().all()})
         if "seed" in rows and name != "completeness":
             two_berts = rows["pair"] == NEXT if "pair" in rows else False
@@ -266,7 +280,7 @@ def labels_of(models):
     size that 3.2 gives."""
     names = EXPLAINERS | {NEXT: "BERT of the next seed", "gold_twin": "its gold-label twin"}
     for row in models.drop_duplicates("model").itertuples():
-        size = (12, 109) if row.model == B else (6, 66)  # layers, million parameters
+        size = (12, 109) if row.model == B else (6, 66)  # layers, whole millions of parameters
         own = (row.layers, row.parameters // 10**6) == size
         names[row.model] = MODELS.get(row.model, row.model) + ("" if own else "*")
     return names
@@ -363,8 +377,8 @@ def judge(e, above, below):
 
 
 def evaluate(measures, comparisons, explainer="shap"):
-    """(verdict of a claim, its comparisons with estimates and verdicts). It does not hold where one
-    does not; else it is not tested where one is not, then undecided; it holds where all do."""
+    """(verdict of a claim, its comparisons with estimates and verdicts). The claim's is the worst
+    of its comparisons', in the order: does not hold, not tested, undecided, holds."""
     found = []
     for title, who, minus, above, below in comparisons:
         e = estimate(measures, title, who, minus, explainer=explainer)
@@ -459,32 +473,38 @@ def markdown(lines):
 
 
 def table(measures, label, heading):
-    """(records, Markdown) of a table. A cell has our number, its baseline in brackets, n where it
-    is not that of the row's first cell, and the paper's number. Where columns stand beside each
-    other, one cell has the means of all titles."""
-    by, titles, note = TABLES[heading]
-    records, lines, rows = [], {}, frame_of(measures, titles[0])  # lines: {first key: {"": ...}}
-    for where in rows[list(by)].dropna().drop_duplicates().to_dict("records") if len(rows) else ():
-        row, *beside = (escaped(label(value)) for value in where.values())
-        who, line = where.get("pair") or where["model"], lines.setdefault(row, {"": row})
+    """(records, Markdown) of a table. Of one key, a cell has our number with its interval, its
+    baseline in brackets, n where it is not that of the row, and the paper's number; of two keys,
+    the means of all columns: "0.62 (0.25); 0.91"."""
+    keys, titles, note = TABLES[heading]
+    records, lines, rows = [], {}, frame_of(measures, titles[0])
+    combinations = rows[list(keys)].dropna().drop_duplicates() if len(rows) else rows
+    for where in combinations.to_dict("records"):
+        first, *second = (escaped(label(value)) for value in where.values())
+        who, line, found = where.get("pair") or where["model"], lines.setdefault(first, {}), {}
         for title in titles:
             column, e = COLUMNS[title], estimate(measures, title, who, **where)
-            e |= {"paper": None if beside else column.paper.get(who), "baseline": None}
-            cell = number(e["mean"]) if beside else text_of(e, title in WITH_SD)
+            e |= {"paper": None if second else column.paper.get(who), "baseline": None}
             if column.baseline and "bucket" not in where:
                 of_chance = estimate(measures, title, who, value=column.baseline, **where)
                 e["baseline"] = of_chance["mean"]
-                cell += f" ({number(e['baseline'])})"
-            n = f"{e['n']:,}"
-            other_n = [f"n = {n}"] if n != line.setdefault("n", n) else []
-            if beside:
-                before = [line[beside[0]]] if beside[0] in line else other_n
-                line[beside[0]] = "; ".join([*before, cell])
-            else:
-                paper = [] if e["paper"] is None else [
-                    "paper " + " ± ".join(f"{x:.3f}" for x in np.ravel(e["paper"]))]
-                line[title] = "<br>".join([cell, *other_n, *paper])
+            found[title] = e
             records.append({"table": heading, **where, "column": title, **e})
+        brackets = {title: "" if e["baseline"] is None else f" ({number(e['baseline'])})"
+                    for title, e in found.items()}
+        n = f"{found[titles[0]]['n']:,}"
+        line.setdefault("", first)
+        usual = line.setdefault("n", n)
+        if second:
+            means = [number(e["mean"]) + brackets[title] for title, e in found.items()]
+            line[second[0]] = "; ".join([*([f"n = {n}"] if n != usual else []), *means])
+            continue
+        for title, e in found.items():
+            cell = [text_of(e, title in WITH_SD) + brackets[title]]
+            cell += [f"n = {e['n']:,}"] if f"{e['n']:,}" != n else []
+            if e["paper"] is not None:
+                cell.append("paper " + " ± ".join(f"{x:.3f}" for x in np.ravel(e["paper"])))
+            line[title] = "<br>".join(cell)
     return records, f"## {heading}\n{note}\n\n{markdown(list(lines.values()))}"
 
 
@@ -528,8 +548,8 @@ def shown_models(measures):
 
 
 def figure0(measures, artifacts, label, claims):
-    """The claims: the first comparison that has the claim's verdict, on a scale of its own, from
-    -1 to 1 in units of 1.1 times its largest number."""
+    """The claims: the first comparison that has the claim's verdict, each divided by 1.1 times its
+    largest number. Text stands left of x = -1 and right of 1."""
     fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
     for y, claim in enumerate(claims):
         one = next(one for one in claim["comparisons"] if one["verdict"] == claim["shap"])
@@ -603,13 +623,13 @@ def figure3(measures, artifacts, label):
     return fig, "The pipeline: each script, and what it writes for those below it."
 
 
-def levels(measures, artifacts, label, what, titles, first=""):
-    """Figures 4-7, and 10, the remedy: a row for each model, or pair that begins with `first`."""
+def levels(measures, artifacts, label, what, titles, prefix=""):
+    """Figures 4-7 and 10: a row for each model, or each pair that begins with prefix ("bert/")."""
     fig, axes = plt.subplots(1, 2, figsize=(7, 2.8), sharey=True)
     for ax, title in zip(axes, titles):
         column, rows = COLUMNS[title], frame_of(measures, title)
         shown = [who for who in rows["pair" if "pair" in rows else "model"].unique()
-                 if who.startswith(first)]
+                 if who.startswith(prefix)]
         for y, who in enumerate(shown):
             e, paper = estimate(measures, title, who), np.ravel(column.paper.get(who, np.nan))[0]
             ax.plot([e["low"], e["high"]], [y, y], "k|-", linewidth=1, label="ours, 95% interval")
@@ -633,7 +653,8 @@ def levels(measures, artifacts, label, what, titles, first=""):
 
 
 def figure8(measures, artifacts, label):
-    """4.4: orientations of SHAP vectors. The projection illustrates (A18), the angle measures."""
+    """4.4: orientations of SHAP vectors. The projection illustrates (A18): its input is the token
+    at position i of whichever sentence, padded with zeros. The angle measures."""
     seed, models = first_seed(measures), shown_models(measures)
     unit = [[0, 0]]  # makes at least two columns, also of sentences of one token
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.6))
@@ -791,23 +812,23 @@ def remedy(measures):
     mean(KD-aligned - KD-TinyBERT) / mean(BERT of the next seed - KD-TinyBERT), over the seeds that
     have a BERT of the next seed; its interval is that of the seeds' own ratios."""
     aligned = f"{B}/{ALIGNED}"
-    gain, way = (estimate(measures, "polarity cosine", who, BK)["seeds"] for who in (aligned, NEXT))
-    seeds = [seed for seed in way if seed in gain]
+    gain, gap = (estimate(measures, "polarity cosine", who, BK)["seeds"] for who in (aligned, NEXT))
+    seeds = [seed for seed in gap if seed in gain]
     if not seeds:
         return "KD-aligned and BERT of the next seed: not both in this run."
     means = [estimate(measures, title, who)["mean"] for title, who in (
         ("polarity cosine", BK), ("polarity cosine", aligned), ("polarity cosine", NEXT),
         ("accuracy", ALIGNED), ("accuracy", K))]
     seconds = measures["models"].groupby("model")["training_seconds"].mean()
-    total, share = sum(way[seed] for seed in seeds), "none"
+    total, share = sum(gap[seed] for seed in seeds), "none"
     if total > 0:  # else KD-TinyBERT agrees as much as a second BERT
-        _, low, high = interval([gain[seed] / (way[seed] or np.nan) for seed in seeds])
+        _, low, high = interval([gain[seed] / (gap[seed] or np.nan) for seed in seeds])
         share = f"{sum(gain[seed] for seed in seeds) / total:.0%}"
         share += f" [{low:.0%}, {high:.0%}]" if np.isfinite(low) else ""
-    return ("**KD-aligned goes {} of the way from KD-TinyBERT to BERT of the next seed in polarity "
-            "cosine ({} → {}, of {}), accuracy {} against {}, training time {:.1f} times "
-            "KD-TinyBERT’s.** It is distilled like KD-TinyBERT, and also on perturbed copies of "
-            "each sentence and from the teacher’s hidden states.").format(
+    return ("**KD-aligned closes {} of the gap between KD-TinyBERT and BERT of the next seed in "
+            "polarity cosine with BERT ({} → {}, of {}), accuracy {} against {}, training time "
+            "{:.1f} times KD-TinyBERT’s.** It is distilled like KD-TinyBERT, and also on perturbed "
+            "copies of each sentence and from the teacher’s hidden states.").format(
                 share, *map(number, means), seconds[ALIGNED] / seconds[K])
 
 

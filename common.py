@@ -178,14 +178,13 @@ def load_encoder(checkpoint, seed):
         torch.manual_seed(seed)
         model, info = AutoModelForSequenceClassification.from_pretrained(
             checkpoint, revision=revision, config=config, output_loading_info=True,
-            ignore_mismatched_sizes=True)
+            ignore_mismatched_sizes=True)  # so that our message is shown, not the library's
     encoder = model.base_model_prefix + "."
     missing = [key for key in info["missing_keys"]
                if key.startswith(encoder) and "pooler" not in key]
     if missing:
         stop(f"{checkpoint} lacks {len(missing)} weights of its encoder, {min(missing)} among them")
-    # The new head must be missing. A head of 5 classes would be kept, one of other classes would be
-    # mismatched: both are not among the missing keys.
+    # Whatever head the checkpoint has, of 5 classes or (mismatched) of others, is not missing.
     head = {key for key in model.state_dict() if not key.startswith(encoder)}
     if head - set(info["missing_keys"]):
         stop(f"{checkpoint} has a classification head already; training starts from a pretrained "
@@ -260,7 +259,8 @@ def load_classifier(artifacts, name, device):
 def last_layer_for_cls_alone(model):
     """The head reads [CLS] alone, so the feed-forward block of the last layer is computed for [CLS]
     alone: the same logits in 1/18 less time for BERT, 1/9 for DistilBERT. The hook cuts the input
-    of the LayerNorm between attention and that block; the last hidden state is (b, 1, width)."""
+    of the LayerNorm between attention and that block (attention.output.LayerNorm, sa_layer_norm);
+    the last hidden state is then (b, 1, width)."""
     layers = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)][-1]
     norm = next(m for m in layers[-1].modules() if isinstance(m, torch.nn.LayerNorm))
     norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
@@ -273,14 +273,11 @@ def autocast(device, precision):
 
 
 def encode(tokenizer, inputs):
-    """Token ids with [CLS] and [SEP], cut at 256 (3.3), of texts, or of tuples of wordpiece ids
-    without [CLS] and [SEP]. list of list of int."""
-    room = min(MAX_LENGTH, tokenizer.model_max_length) - 2
-    texts = [x for x in inputs if isinstance(x, str)]
-    of_texts = iter(tokenizer(texts, add_special_tokens=False, return_attention_mask=False,
-                              return_token_type_ids=False, verbose=False)["input_ids"]
-                    if texts else ())
-    pieces = [next(of_texts) if isinstance(x, str) else x for x in inputs]
+    """Token ids with [CLS] and [SEP], cut at 256 (3.3): a list of int for each input. inputs: all
+    texts, or all tuples of wordpiece ids without [CLS] and [SEP]."""
+    room, pieces = min(MAX_LENGTH, tokenizer.model_max_length) - 2, list(inputs)
+    if pieces and isinstance(pieces[0], str):
+        pieces = tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"]
     return [[tokenizer.cls_token_id, *x[:room], tokenizer.sep_token_id] for x in pieces]
 
 
@@ -294,9 +291,9 @@ def pad(tokenizer, ids, device):
 def predict_logits(model, tokenizer, inputs, precision="fp32"):
     """Logits, float64 (n, 5).
 
-    inputs: texts, or tuples of wordpiece ids without [CLS] and [SEP], so that removing a token
-    removes just that token. Equal inputs run once. Inputs of like length share a batch of at most
-    384 tokens on a CPU, 16,384 on a GPU.
+    inputs: all texts, or all tuples of wordpiece ids without [CLS] and [SEP], so that removing a
+    token removes just that token. Equal inputs run once. Inputs of like length share a batch of at
+    most 384 tokens on a CPU, 16,384 on a GPU.
     """
     rows = [tuple(ids) for ids in encode(tokenizer, inputs)]
     distinct = sorted(dict.fromkeys(rows), key=len, reverse=True)  # the longest of a batch is first
@@ -361,11 +358,11 @@ def shuffled_batches(lengths, size, seed, epoch, group_by_length):
 def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     """Section 3.4: AdamW, linear warm-up of 10%, clipping at 1.0, early stopping, best weights.
 
-    loss_fn(logits (b, 5), labels (b,), split, rows (b,)) -> mean loss of these rows of the split.
-    Early stopping uses the same loss on the validation split (A8). extra_loss(model, hidden, ids,
-    rows, epoch) -> a term of the training loss alone; hidden: the model's hidden states of this
-    batch, ids: its token ids. Returns the log, one dict an epoch; the model holds the weights of
-    the best epoch and is in eval mode.
+    loss_fn(logits (b, 5), labels (b,), split, indices (b,)) -> mean loss of a batch; indices: the
+    numbers of its sentences in the split. Early stopping uses the same loss on the validation split
+    (A8). extra_loss(model, hidden, ids, indices, epoch) -> a term of the training loss alone;
+    hidden: the model's hidden states of the batch, ids: its token ids. Returns the log, one dict
+    per epoch; the model holds the weights of the best epoch and is in eval mode.
     """
     device, name = model.device, f"{args.model}_{args.seed}"
     precision = pick_precision(args.precision, device)
@@ -374,14 +371,14 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     labels = {split: torch.tensor([row["label"] for row in splits[split]], device=device)
               for split in used}
 
-    def batch_loss(split, rows, epoch):
-        batch = [ids[split][i] for i in rows]
+    def batch_loss(split, indices, epoch):
+        batch = [ids[split][i] for i in indices]
         extra = extra_loss is not None and split == "train"
         with autocast(device, precision):
             out = model(**pad(tokenizer, batch, device), output_hidden_states=extra)
-        loss = loss_fn(out.logits.float(), labels[split][rows], split, rows)
+        loss = loss_fn(out.logits.float(), labels[split][indices], split, indices)
         if extra:
-            loss = loss + extra_loss(model, out.hidden_states, batch, rows, epoch)
+            loss = loss + extra_loss(model, out.hidden_states, batch, indices, epoch)
         return loss, out.logits
 
     for seed_generator in (random.seed, np.random.seed, torch.manual_seed):  # 3.5
@@ -398,8 +395,8 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
         batches = shuffled_batches(lengths, args.batch_size, args.seed, epoch, args.group_by_length)
         losses = []
         model.train()
-        for rows in progress(batches, f"{name}, epoch {epoch}/{args.epochs}", "batch"):
-            loss, _ = batch_loss("train", rows, epoch)
+        for indices in progress(batches, f"{name}, epoch {epoch}/{args.epochs}", "batch"):
+            loss, _ = batch_loss("train", indices, epoch)
             optimizer.zero_grad()
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
@@ -413,14 +410,14 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
         validation_loss, correct, n = 0.0, 0, len(ids["validation"])
         with torch.inference_mode():
             for start in range(0, n, EVAL_BATCH):  # in the original order (3.3)
-                rows = np.arange(start, min(start + EVAL_BATCH, n))
-                loss, logits = batch_loss("validation", rows, epoch)
-                validation_loss += loss.item() * len(rows) / n
-                correct += (logits.argmax(-1) == labels["validation"][rows]).sum().item()
+                indices = np.arange(start, min(start + EVAL_BATCH, n))
+                loss, logits = batch_loss("validation", indices, epoch)
+                validation_loss += loss.item() * len(indices) / n
+                correct += (logits.argmax(-1) == labels["validation"][indices]).sum().item()
         if not math.isfinite(validation_loss):
             stop(f"the validation loss of {name} is {validation_loss} after epoch {epoch}; "
                  "training diverged. A lower --learning-rate or --precision fp32 usually helps")
-        losses, sizes = torch.stack(losses).cpu().numpy(), np.array([len(rows) for rows in batches])
+        losses, sizes = torch.stack(losses).cpu().numpy(), np.array([len(x) for x in batches])
         finite = np.isfinite(losses)
         log.append({"epoch": epoch, "train_loss": np.average(losses[finite], weights=sizes[finite]),
                     "batches_without_finite_loss": int((~finite).sum()),
@@ -517,15 +514,15 @@ def mean_embedding(model, tokenizer, train):
 def mask_embedding(model, tokenizer, vector):
     """SHAP puts [MASK] for an absent token; inside the block [MASK] has the embedding `vector`
     (width,)."""
-    table, row = model.get_input_embeddings().weight, tokenizer.mask_token_id
-    kept = table[row].detach().clone()
+    table, mask_id = model.get_input_embeddings().weight, tokenizer.mask_token_id
+    kept = table[mask_id].detach().clone()
     with torch.no_grad():
-        table[row] = vector
+        table[mask_id] = vector
     try:
         yield
     finally:
         with torch.no_grad():
-            table[row] = kept
+            table[mask_id] = kept
 
 
 def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
@@ -535,18 +532,18 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     SHAP puts [MASK] by position in the wordpiece ids, so that attributions and tokens are aligned
     (3.3, A31). reference: the embedding (width,) of an absent token; None is that of [MASK].
     Returns tokens and spans of the n wordpieces, attributions (n, 5), special_attributions (2, 5)
-    of [CLS] and [SEP] (which get credit when the budget ends before the sentence is finished) and
+    of [CLS] and [SEP] (which get credit when the budget ends before all groups are split, A12) and
     base_values (5,). They add up to the probabilities of the text, to 1e-6 on a CPU; if not:
     ArithmeticError.
     """
     import shap
-    known = {}
+    answers = {}  # SHAP asks for about 41% a second time
 
-    def f(rows):  # wordpiece ids with [CLS] and [SEP]; SHAP asks for about 41% a second time
-        rows = [tuple(int(i) for i in row[1:-1]) for row in rows]
-        new = [row for row in dict.fromkeys(rows) if row not in known]
-        known.update(zip(new, predict_proba(model, tokenizer, new)))
-        return np.array([known[row] for row in rows])
+    def f(coalitions):  # of wordpiece ids, each with [CLS] and [SEP]
+        inputs = [tuple(int(i) for i in coalition[1:-1]) for coalition in coalitions]
+        new = [x for x in dict.fromkeys(inputs) if x not in answers]
+        answers.update(zip(new, predict_proba(model, tokenizer, new)))
+        return np.array([answers[x] for x in inputs])
 
     tokens, spans = token_spans(tokenizer, text)
     p = predict_proba(model, tokenizer, [text])[0]
@@ -688,12 +685,10 @@ def read_stamp(path):
 
 def already_made(path, stamp, overwrite):
     """True if the artifact with its stamp at path is there and was made in the same way. Stops if
-    it was made otherwise, and names what differs. Else checks that its folder can be written."""
+    it was made otherwise, and names what differs."""
     path = Path(path)
     if overwrite or not path.is_file():
-        folder = path.parent.parent  # the artifacts, or their models/
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()  # better now than after a training
+        check_writable(path.parent.parent)  # the artifacts, or their models/
         return False
     old = read_stamp(path)
     for part in ("arguments", "inputs"):
@@ -703,6 +698,12 @@ def already_made(path, stamp, overwrite):
                 stop(f"{path} was made with another {key} ({recorded}, now {requested}); "
                      "--overwrite replaces it, --artifacts DIR keeps both")
     return True
+
+
+def check_writable(folder):
+    """OSError unless a file can be written there: better known before a training than after it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def digest(value):

@@ -41,7 +41,9 @@ for model in ${EXTRA:-}; do
   [[ " kd_twice kd_perturbed kd_hidden " = *" $model "* ]] || stop "EXTRA has '$model'; it takes kd_twice, kd_perturbed, kd_hidden"
 done
 
-located() {  # located DATA sst5: the value of a setting, quoted; a path from where the user is
+# located DATA sst5: the value of a setting, or sst5, quoted for eval. A relative path counts from where the user
+# is; what is no path there may be a name of the Hub, but ARTIFACTS is a path that need not exist yet.
+located() {
   local value=${!1:-$2}
   if [ -n "${!1:-}" ] && [[ $value != /* ]] && { [ "$1" = ARTIFACTS ] || [ -e "$here/$value" ]; }; then
     value=$here/$value
@@ -107,7 +109,7 @@ paper)  # every number is the scripts' default, which is the paper's
   bert=$(located BERT bert-base-uncased) distilbert=$(located DISTILBERT distilbert-base-uncased)
   tinybert=$(located TINYBERT huawei-noah/TinyBERT_General_6L_768D)
   seeds=${SEEDS:-42 43 44}
-  models="$models tinybert_ce"  # the control: TinyBERT without a teacher
+  models="$models tinybert_ce"  # the control (A34)
   ;;
 cpu)
   $python tests/standins.py cpu standins/cpu
@@ -155,8 +157,8 @@ explained() {  # explained bert 42: the command that explains it; with LIME, the
   echo "03_explain.py --model $1 --seed $2 --methods shap ig $lime $explain $subset $data"
 }
 
-# For SEEDS="42 43": train bert_42; then bert_43 beside the others of 42, explain those of 42; then the others
-# of 43, explain those of 43. For SEEDS=42, bert_43 is trained, and explained, beside the others of 42.
+# SEEDS="42 43":  bert_42 | bert_43, the others of 42 | explain 42 | the others of 43 | explain 43
+# SEEDS=42:       bert_42 | bert_43, the others of 42 | explain bert_43 and 42
 set -- $seeds
 first=$1 trained_seeds=$#
 stage "03_explain.py $subset $data"  # draws the 150 sentences, and finds out now whether the text will do

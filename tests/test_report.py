@@ -218,12 +218,12 @@ def test_the_remedy_by_hand(six, tmp_path):
                                 bert_next=[0.8, 0.8, 0.9, 0.9])
     measures["models"]["training_seconds"] = [10, 10, 20, 50] * 2
     measures["predictions"]["right"] = measures["predictions"]["model"].eq("kd_aligned") / 4 + 0.25
-    expected = ("**KD-aligned goes 67% [-96%, 221%] of the way from KD-TinyBERT to BERT of the "
-                "next seed in polarity cosine (.550 → .750, of .850), accuracy .500 against .250, "
-                "training time 2.5 times KD-TinyBERT’s.**")
+    expected = ("**KD-aligned closes 67% [-96%, 221%] of the gap between KD-TinyBERT and BERT of "
+                "the next seed in polarity cosine with BERT (.550 → .750, of .850), accuracy .500 "
+                "against .250, training time 2.5 times KD-TinyBERT’s.**")
     assert six.remedy(measures).startswith(expected)  # of 0.2 goes 0.1, of 0.4 0.3: 0.4 of 0.6
     measures["direction"] = measures["direction"].query("seed == 42 or pair != 'bert/bert_next'")
-    assert "goes 50% of the way" in six.remedy(measures)  # one seed has two BERTs: no interval
+    assert "closes 50% of the gap" in six.remedy(measures)  # one seed has two BERTs: no interval
 
 
 def test_gold_twin_needs_the_same_start(six):
