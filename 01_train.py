@@ -39,7 +39,7 @@ def main():
     print(f"{folder}: {args.checkpoint}, {model.num_parameters() / 1e6:.1f} M parameters, "
           f"{len(splits['train'])} training sentences, {device}", flush=True)
 
-    def cross_entropy(logits, labels, split, indices):  # by the last two 02 finds teacher logits
+    def cross_entropy(logits, labels, split, indices):  # the last two are for 02's teacher logits
         return F.cross_entropy(logits, labels)
 
     log = fit(model.to(device), tokenizer, splits, cross_entropy, args)

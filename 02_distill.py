@@ -5,9 +5,11 @@
 Future Work (Section 6) asks for "constraints on internal representations or token-level
 attributions". With --perturbed and --hidden GAMMA the student also answers a perturbed copy x~ of
 each sentence, with words deleted or replaced by [MASK], much as SHAP and LIME ask a model about it,
-and the loss has two more terms (A32; H is that of x where there are no copies):
+and the loss has two more terms (A32), H being the distance of hidden states, hidden_distance():
 
-    + beta T^2 KL(p_t(x~) || p_s(x~)) + gamma H(x~)
+    --perturbed --hidden GAMMA    + beta T^2 KL(p_t(x~) || p_s(x~)) + gamma H(x~)
+    --perturbed                   + beta T^2 KL(p_t(x~) || p_s(x~))
+    --hidden GAMMA                + gamma H(x)
 
 Reads   the text (--data); models/<teacher>_<seed>/; a pretrained student (--checkpoint)
 Writes  models/<model>_<seed>/ : weights, config, tokenizer, training_log.json, stamp.json
@@ -60,8 +62,9 @@ def perturbed_copy(ids, mask_id, rng, most=1.0):
 def hidden_distance(student_hidden, teacher_hidden, mask):
     """H: 1 - cos(h_s^k, h_t^g(k)), a mean over the tokens and over the student's layers k; g(k) is
     the teacher's layer at the same relative depth. In the last layer only [CLS] counts, which the
-    head reads. Hidden states: the embeddings, then each layer, (b, n, width); the teacher's last is
-    (b, 1, width), see last_layer_for_cls_alone. mask: (b, n), 1 for a token, 0 for padding."""
+    head reads. Hidden states: the embeddings, then each layer, (b, n, width); in the last layer
+    load_classifier computes [CLS] alone, so the teacher's last is (b, 1, width). mask: (b, n), 1
+    for a token, 0 for padding."""
     layers, distances = len(student_hidden) - 1, []
     for k in range(1, layers + 1):
         g = k * (len(teacher_hidden) - 1) // layers
@@ -73,10 +76,9 @@ def hidden_distance(student_hidden, teacher_hidden, mask):
 
 
 def alignment_loss(student, hidden, ids, indices, epoch, *, teacher, tokenizer, args):
-    """What --perturbed and --hidden add to the loss of a batch (A32): both on the copies; without
-    --perturbed, H on the sentences. hidden: the student's hidden states of the sentences; ids:
-    their token ids; indices: their numbers in the training split, which with seed and epoch decide
-    how each is perturbed."""
+    """What --perturbed and --hidden add to the loss of a batch, as at the top of this file. hidden:
+    the student's hidden states of the sentences; ids: their token ids; indices: their numbers in
+    the training split, which with seed and epoch decide how each is perturbed."""
     def answers(model, ids):
         batch = pad(tokenizer, ids, student.device)
         with autocast(student.device, pick_precision(args.precision, student.device)):
@@ -102,7 +104,7 @@ def alignment_loss(student, hidden, ids, indices, epoch, *, teacher, tokenizer, 
 def decoded(tokenizer, texts):
     """What the teacher reads, because 3.5 says so: "each student batch was decoded and
     re-tokenized". As all models have one vocabulary (A3), this changes nothing but that unknown
-    words drop out. Perturbed copies are no text and go to the teacher as ids."""
+    words, as [UNK] is a special token, drop out. Copies are no text; they go there as ids."""
     return tokenizer.batch_decode(encode(tokenizer, texts), skip_special_tokens=True,
                                   clean_up_tokenization_spaces=False)
 

@@ -82,9 +82,10 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
 def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     """Integrated gradients (Sundararajan et al. 2017) of the probabilities in the word embeddings.
 
-    The path leads from `reference` (width,) at every wordpiece, [CLS] and [SEP] as they are, to the
-    sentence; the integral is a Gauss-Legendre quadrature of `steps` points. The fields are those of
-    explain_shap, and completeness_gap (5,): |sum of attributions - (p(sentence) - p(reference))|.
+    The path leads from the sentence with `reference` (width,) in place of every wordpiece, but not
+    of [CLS] and [SEP], to the sentence; the integral is a Gauss-Legendre quadrature of `steps`
+    points. The fields are those of explain_shap, and completeness_gap (5,):
+    |sum of attributions - (p(sentence) - p(reference))|.
     """
     ids = pad(tokenizer, encode(tokenizer, [text]), model.device)["input_ids"][0]
     end = model.get_input_embeddings().weight[ids].detach()  # (n + 2, width)

@@ -90,19 +90,21 @@ def changed_inputs(tokenizer, row, k):
     from NumPy's default_rng with the seed CRC-32 of "0 <text>": they are the same for every model.
     """
     ids, (_, spans) = token_ids(tokenizer, row["text"]), token_spans(tokenizer, row["text"])
-    pieces = {position: [position] for position in range(len(ids))}  # {unit: its wordpieces}
+    positions_of = {position: [position] for position in range(len(ids))}  # of each unit
     if "words" in row:  # LIME
-        pieces = word_pieces(row["text"], spans)
+        positions_of = word_pieces(row["text"], spans)
 
     def positions(units):
-        return [position for unit in units for position in pieces[unit]]
+        return [position for unit in units for position in positions_of[unit]]
 
-    top, units = positions(top_units(scores(row), k)), list(pieces)
+    top_positions, all_units = positions(top_units(scores(row), k)), list(positions_of)
+    masked = list(ids)
+    for position in top_positions:
+        masked[position] = tokenizer.mask_token_id
     rng = np.random.default_rng(sentence_seed(0, row["text"]))
-    draws = [rng.permutation(len(units))[:k] for _ in range(RANDOM_DRAWS)]
-    return {"top": remove(ids, top),
-            "masked": tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids)),
-            "random": [remove(ids, positions(units[i] for i in drawn)) for drawn in draws]}
+    draws = [rng.permutation(len(all_units))[:k] for _ in range(RANDOM_DRAWS)]
+    return {"top": remove(ids, top_positions), "masked": tuple(masked),
+            "random": [remove(ids, positions(all_units[i] for i in drawn)) for drawn in draws]}
 
 
 def drop_and_flip(row, p):
@@ -187,12 +189,14 @@ def direction(first, second):
     top_a, top_b = top_units(a, KS[-1]), top_units(b, KS[-1])
     top = top_a + [unit for unit in top_b if unit not in top_a]
     return {"cosine": cosine(a, b), "cosine_top10": cosine(a[top], b[top]),
-            "polarity_cosine": cosine(scores(first, True), scores(second, True)),
+            "polarity_cosine": cosine(scores(first, polarity=True),
+                                      scores(second, polarity=True)),
             "same_prediction": first["predicted"] == second["predicted"]}
 
 
 def explainer_agreement(methods):
-    """3.7 (2), pair 4: two explainers of one model, on words, where both explain a sentence."""
+    """3.7 (2), pair 4: two explainers of one model, on words, where both explain a sentence. The
+    key "explainer" holds both: "shap/lime"."""
     result = []
     for pair in EXPLAINER_PAIRS:
         first, second = pair.split("/")
@@ -247,7 +251,7 @@ def model_pairs(explained):
         if (first, seed) in explained and (second, seed) in explained:
             pairs.append((seed, pair, explained[first, seed], explained[second, seed]))
     berts = [seed for model, seed in explained if model == "bert"]
-    next_seeds = [*berts[1:], *berts[:1]] if len(berts) > 2 else berts[1:]
+    next_seeds = [*berts[1:], *berts[:1]] if len(berts) > 2 else berts[1:]  # of two: one pair
     for seed, next_seed in zip(berts, next_seeds):
         pairs.append((seed, "bert/bert_next", explained["bert", seed],
                       explained["bert", next_seed]))

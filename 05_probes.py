@@ -38,7 +38,7 @@ FLIPPED = {  # A30; {0} and {1} are the adjectives in the order of the sentence 
     "clauses": "The ending was {1} but the movie was {0}.",
     "adjectives": "The movie was {1} but the ending was {0}."}
 CONDITIONS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
-POLARITIES = ("Neg", "Neutral", "Pos")  # Table 5, A23; the code has their positions, 0, 1 and 2
+POLARITIES = ("Neg", "Neutral", "Pos")  # Table 5, A23; here 0, 1, 2, which are not the labels 0..4
 NEGATIONS = {  # A22
     "not": "The movie was not {}.", "never": "The movie was never {}.",
     "n't": "The movie wasn't {}.", "hardly": "The movie was hardly {}.",
@@ -94,8 +94,8 @@ def token_words(row):
 
 def post_but_ratio(row, phi, connective="but"):
     """4.5: |post| / (|pre| + |post|), L1 norms of phi (n,) over the two clauses. The connective and
-    trailing punctuation are excluded (A24). NaN unless there are one connective and some
-    attribution: below 1e-12 it is rounding."""
+    trailing punctuation are excluded (A24). NaN where the connective is not there exactly once, or
+    where all attributions are zero (below 1e-12: rounding)."""
     words = token_words(row)
     if words.count(connective) != 1:
         return np.nan
@@ -106,12 +106,34 @@ def post_but_ratio(row, phi, connective="but"):
     return post / (pre + post) if pre + post > 1e-12 else np.nan
 
 
+def credit_of(row, words, k=3):
+    """How much |phi| of the predicted class the tokens of these words get. share: their part of all
+    |phi|, beside token_share, their part of all tokens. misses: none of the k largest is on them.
+    chance: the probability that k random tokens miss them all. The last two are None in a sentence
+    without these words."""
+    size = np.abs(predicted_attributions(row))
+    member = np.array([word in words for word in token_words(row)], dtype=bool)
+    top, n, m = top_k(size, k), len(member), int(member.sum())
+    return {"share": size[member].sum() / size.sum() if size.sum() > 1e-12 else np.nan,
+            "token_share": m / n if n else np.nan,
+            "misses": not member[top].any() if m else None,
+            "chance": comb(n - m, len(top)) / comb(n, len(top)) if m else None}
+
+
+def missed_although_right(right_label, credit):
+    """A29, "right for the wrong reasons": misses and chance of credit_of, null where the label, or
+    in the contrastive set the polarity of A23, is wrong, or the sentence has none of the words."""
+    misses, chance = (credit["misses"], credit["chance"]) if right_label else (None, None)
+    return {"right_label": right_label, "misses": misses, "chance_misses": chance,
+            "misses_over_chance": None if misses is None else misses - chance}
+
+
 def expectations(original, without_but, flipped, second_polarity):
     """3.7 (4)'s three expectations of a sentence (A25), from each variant's five probabilities.
     1: the predicted polarity is that of the second clause, 0 or 2.
     2: the same, and for the flipped sentence the opposite polarity is predicted.
-    3: p of the class predicted for the original (of the five, A14) falls when "but" is deleted;
-       the drop itself stands beside it."""
+    3: p of the class predicted for the original falls when "but" is deleted (of the five classes,
+       A14, not of the three polarities, as in Table 5); the drop itself stands beside it."""
     predicted, flipped_to = three_polarities(original).argmax(), three_polarities(flipped).argmax()
     follows = predicted == second_polarity
     drop = original.max() - without_but[original.argmax()]
@@ -177,35 +199,14 @@ def negation_row(adjective, polarity, ask):
 # 5.2, 5.3: which words get the credit, and is a right label right for the right reason?
 
 def sentiment_words(train):
-    """A28, "sentiment-bearing tokens": {word: mean label of its sentences less the mean of all}, if
-    half a class or more, of words in 20 training sentences or more. No function words."""
+    """A28, "sentiment-bearing tokens": {word: mean label of its sentences less the mean of all}.
+    Words are kept that stand in 20 training sentences or more, differ by half a class or more, and
+    are no function words."""
     rows = pd.DataFrame(train)
     rows["word"] = rows["text"].str.lower().str.findall(WORD)
     labels = rows.explode("word").drop_duplicates(["id", "word"]).groupby("word")["label"]
     shift = labels.mean()[labels.size() >= 20] - rows["label"].mean()
     return shift[shift.abs() >= 0.5].drop(FUNCTION_WORDS, errors="ignore").to_dict()
-
-
-def credit_of(row, words, k=3):
-    """How much |phi| of the predicted class the tokens of these words get. share: their part of all
-    |phi|, beside token_share, their part of all tokens. misses: none of the k largest is on them.
-    chance: the probability that k random tokens miss them all. The last two are None in a sentence
-    without these words."""
-    size = np.abs(predicted_attributions(row))
-    member = np.array([word in words for word in token_words(row)], dtype=bool)
-    top, n, m = top_k(size, k), len(member), int(member.sum())
-    return {"share": size[member].sum() / size.sum() if size.sum() > 1e-12 else np.nan,
-            "token_share": m / n if n else np.nan,
-            "misses": not member[top].any() if m else None,
-            "chance": comb(n - m, len(top)) / comb(n, len(top)) if m else None}
-
-
-def missed_although_right(right_label, credit):
-    """A29, "right for the wrong reasons": misses and chance of credit_of, null where the label, or
-    in the contrastive set the polarity of A23, is wrong, or the sentence has none of the words."""
-    misses, chance = (credit["misses"], credit["chance"]) if right_label else (None, None)
-    return {"right_label": right_label, "misses": misses, "chance_misses": chance,
-            "misses_over_chance": None if misses is None else misses - chance}
 
 
 def words_row(row, lexicon):

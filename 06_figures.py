@@ -334,7 +334,7 @@ CLAIMS = (
      "larger than DistilBERT’s, of both cosines"),
     ("4.5", "all three models exhibit post-but ratios well above chance level",
      [("post-but ratio − equal credit", who, None, 0.05, None) for who in (B, D, K)],
-     "half of the paper’s own smallest excess, 0.114, over equal credit"),
+     "about half of the paper’s own smallest excess, 0.114, over equal credit"),
     ("4.5", "they generally recognize the contrastive structure",
      [("ratio, “but” − “and”", who, None, 0, None) for who in (B, D, K)],
      "“but” moves more credit to the second clause than “and”"),
@@ -390,8 +390,8 @@ def evaluate(measures, comparisons, explainer="shap"):
 
 def judge_claims(measures):
     """A record a claim: its comparisons by SHAP; the verdict of each explainer, "" where the claim
-    does not depend on one; and by_seed, SHAP's verdict of each seed alone, of those whose sentences
-    give an interval."""
+    does not depend on one; and by_seed, SHAP's verdict of each seed alone, absent where a
+    comparison has one value per seed, as an SD."""
     records, twin, alone = [], {TWIN: gold_twin(measures)}, {}
     for seed in sorted(measures["models"]["seed"].unique()):
         alone[int(seed)] = {name: rows[rows["seed"] == seed] if "seed" in rows else rows
@@ -779,8 +779,8 @@ RULE = (
     "no reason beside it, the order that the paper states), does not hold where it lies outside, "
     "else is undecided; of several comparisons all must hold. The verdict is SHAP’s. The interval "
     "of a level, not of a difference, ends where its quantity’s range ends; where all values "
-    "are equal, it is the rule of three, ± 3/n. n: seeds × sentences, or seeds × pairs of "
-    "adjectives. A18 and the like are assumptions in the README.")
+    "are equal, it is the rule of three, ± 3 / sentences (or adjectives). n: seeds × sentences, or "
+    "seeds × pairs of adjectives. A18 and the like are assumptions in the README.")
 
 
 def ledger(claims, label):
@@ -899,7 +899,8 @@ def completeness(measures):
     gaps = gaps.groupby(["seed", "model"])["relative_gap"]
     return ("IG, integrated gradients, never removes a token; its attributions miss the change of "
             f"the probabilities by {gaps.median().max():.2%} or less in each model’s median "
-            f"sentence, by {gaps.quantile(0.95).max():.1%} or less in 95%, every BERT included.")
+            f"sentence, by {gaps.quantile(0.95).max():.1%} or less in 95%, BERT of the next seed "
+            "included.")
 
 
 def pick_cases(bert, kd, cosines):

@@ -184,7 +184,7 @@ def load_encoder(checkpoint, seed):
                if key.startswith(encoder) and "pooler" not in key]
     if missing:
         stop(f"{checkpoint} lacks {len(missing)} weights of its encoder, {min(missing)} among them")
-    # Whatever head the checkpoint has, of 5 classes or (mismatched) of others, is not missing.
+    # A head is new if all of it is missing from the checkpoint; one of other classes is mismatched.
     head = {key for key in model.state_dict() if not key.startswith(encoder)}
     if head - set(info["missing_keys"]):
         stop(f"{checkpoint} has a classification head already; training starts from a pretrained "
@@ -470,8 +470,8 @@ def predicted_attributions(row):
 
 
 def polarity_attributions(row):
-    """phi (n,) of the polarity score sum_c (c - 2) p_c, which needs no choice of a class. It
-    is exact, for attributions are linear in the output."""
+    """phi (n,) of the polarity score sum_c (c - 2) p_c, which needs no choice of a class: the same
+    sum of the attributions, for they are linear in the output."""
     phi = np.array(row["attributions"], dtype=float).reshape(-1, len(LABELS))
     return phi @ (np.arange(len(LABELS)) - 2)
 
@@ -533,7 +533,7 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     (3.3, A31). reference: the embedding (width,) of an absent token; None is that of [MASK].
     Returns tokens and spans of the n wordpieces, attributions (n, 5), special_attributions (2, 5)
     of [CLS] and [SEP] (which get credit when the budget ends before all groups are split, A12) and
-    base_values (5,). They add up to the probabilities of the text, to 1e-6 on a CPU; if not:
+    base_values (5,). The three add up to the probabilities of the text, to 1e-6 on a CPU; if not:
     ArithmeticError.
     """
     import shap

@@ -41,8 +41,8 @@ for model in ${EXTRA:-}; do
   [[ " kd_twice kd_perturbed kd_hidden " = *" $model "* ]] || stop "EXTRA has '$model'; it takes kd_twice, kd_perturbed, kd_hidden"
 done
 
-# located DATA sst5: the value of a setting, or sst5, quoted for eval. A relative path counts from where the user
-# is; what is no path there may be a name of the Hub, but ARTIFACTS is a path that need not exist yet.
+# located DATA SetFit/sst5: prints the value of DATA, or SetFit/sst5, quoted for eval. A relative path counts from
+# where the user is; what is no path there may be a name of the Hub, but ARTIFACTS need not exist yet.
 located() {
   local value=${!1:-$2}
   if [ -n "${!1:-}" ] && [[ $value != /* ]] && { [ "$1" = ARTIFACTS ] || [ -e "$here/$value" ]; }; then
@@ -96,7 +96,7 @@ together() {  # stages that do not need each other, a line each, two at a time
   else
     [ "$gpus" != 0 ] || local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
     tr '\n' '\0' <<< "$1" | xargs -0 -n 1 -P $jobs $slot \
-      bash -c 'echo "--- $1"; eval "exec $python $1 --artifacts $out"' stage || exit 2
+      bash -c 'echo "--- $1"; eval "exec $python $1 --artifacts $out"' _ || exit 2
   fi
 }
 
@@ -142,13 +142,17 @@ trained() {  # trained kd_aligned 42: the command that trains a model of a seed
     bert) echo "01_train.py --model bert --checkpoint $bert --seed $2 $train $data" ;;
     distilbert) echo "01_train.py --model distilbert --checkpoint $distilbert --seed $2 $train $data" ;;
     tinybert_ce) echo "01_train.py --model tinybert_ce --checkpoint $tinybert --seed $2 $train $data" ;;
-    kd_tinybert) objective="" ;;
-    kd_aligned) objective="--perturbed --hidden 3" ;;  # the weight was not tuned
-    kd_twice) objective="--perturbed 0" ;;  # as much computing as kd_perturbed, on copies that equal the sentence
-    kd_perturbed) objective="--perturbed" ;;
-    kd_hidden) objective="--hidden 3" ;;
+    kd_*) echo "02_distill.py --model $1 $(objective $1) --checkpoint $tinybert --seed $2 $train $data" ;;
   esac
-  [[ $1 != kd_* ]] || echo "02_distill.py --model $1 $objective --checkpoint $tinybert --seed $2 $train $data"
+}
+
+objective() {  # what a distilled student learns beside the paper's objective
+  case $1 in
+    kd_aligned) echo "--perturbed --hidden 3" ;;  # the weight was not tuned
+    kd_twice) echo "--perturbed 0" ;;  # as much computing as kd_perturbed, on copies that equal the sentence
+    kd_perturbed) echo "--perturbed" ;;
+    kd_hidden) echo "--hidden 3" ;;
+  esac
 }
 
 explained() {  # explained bert 42: the command that explains it; with LIME, the slowest, for the first seed
@@ -157,15 +161,14 @@ explained() {  # explained bert 42: the command that explains it; with LIME, the
   echo "03_explain.py --model $1 --seed $2 --methods shap ig $lime $explain $subset $data"
 }
 
-# SEEDS="42 43":  bert_42 | bert_43, the others of 42 | explain 42 | the others of 43 | explain 43
-# SEEDS=42:       bert_42 | bert_43, the others of 42 | explain bert_43 and 42
-set -- $seeds
-first=$1 trained_seeds=$#
+seeds=($seeds)
+first=${seeds[0]} count=${#seeds[@]}
 stage "03_explain.py $subset $data"  # draws the 150 sentences, and finds out now whether the text will do
 stage "$(trained bert $first)"
-while [ $# -gt 0 ]; do
-  seed=$1 next=${2:-}  # after the last seed there is no next one, unless it is the only one
-  if [ $trained_seeds = 1 ]; then next=$((seed + 1)); fi
+for ((i = 0; i < count; i++)); do
+  # The next seed's BERT is trained here. With one seed there is no next one: seed + 1 has this BERT alone.
+  seed=${seeds[i]} next=${seeds[i + 1]:-}
+  if [ $count = 1 ]; then next=$((seed + 1)); fi
   train_lines="" explain_lines="" probe_lines=""
   for model in $models ${EXTRA:-}; do  # trained in reverse: slow ones first leave no core idle
     [ $model = bert ] || train_lines="$(trained $model $seed)"$'\n'$train_lines
@@ -173,7 +176,7 @@ while [ $# -gt 0 ]; do
     probe_lines+="05_probes.py --model $model --seed $seed $probes $data"$'\n'
   done
   [ -z "$next" ] || train_lines="$(trained bert $next)"$'\n'$train_lines
-  [ $trained_seeds != 1 ] || explain_lines="$(explained bert $next)"$'\n'$explain_lines
+  [ $count != 1 ] || explain_lines="$(explained bert $next)"$'\n'$explain_lines
   if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed
     for method in shap_mask lime_seed; do
       explain_lines+="03_explain.py --model bert --seed $seed --methods $method --of-each 6 $explain $subset $data"$'\n'
@@ -182,10 +185,9 @@ while [ $# -gt 0 ]; do
   together "${train_lines%$'\n'}"
   together "${explain_lines%$'\n'}"
   together "${probe_lines%$'\n'}"
-  if [ $seed = $first ] || [ $# = 1 ]; then  # a first report, and the last one
+  if [ $i = 0 ] || [ $((i + 1)) = $count ]; then  # a first report, and the last one
     stage "04_evaluate.py $data"
     stage "06_figures.py"
   fi
-  shift
 done
 eval "echo the report: $out/report.md"
