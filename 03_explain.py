@@ -37,13 +37,14 @@ IG_STEPS = 24  # points on the path; completeness_gap says how exact the sum ove
 def balanced_subset(rows, per_class):
     """per_class sentences of every class (3.1), in the order of the split: random.Random(42).sample
     of the sentences of class 0, then of class 1, and so on (A2)."""
+    of_class = [[row for row in rows if row["label"] == label] for label in range(len(LABELS))]
+    fewest = min(map(len, of_class))
+    if fewest < per_class:
+        stop(f"there are test classes of fewer than {per_class} sentences; --per-class {fewest} "
+             f"(PER_CLASS={fewest} for run_all.sh) takes as many of each as the smallest has")
     rng, drawn = random.Random(SEED), []
-    for label, name in enumerate(LABELS):
-        of_class = [row for row in rows if row["label"] == label]
-        if len(of_class) < per_class:
-            stop(f"class {label} ({name}) has {len(of_class)} test sentences; --per-class "
-                 f"{len(of_class)} (PER_CLASS={len(of_class)} for run_all.sh) takes them all")
-        drawn += rng.sample(of_class, per_class)
+    for candidates in of_class:
+        drawn += rng.sample(candidates, per_class)
     return sorted(drawn, key=rows.index)
 
 

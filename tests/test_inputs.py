@@ -130,7 +130,7 @@ def test_text_that_cannot_be_used_is_named_in_one_line(text, capsys, lines, says
 
 def test_too_few_sentences_of_a_class_are_found_before_training(text, call, tmp_path):
     status, _, err = call("03", "--data", text(), "--artifacts", tmp_path / "out")
-    one_line(status, err, "has 1 test sentences", "PER_CLASS=1")
+    one_line(status, err, "fewer than 30 sentences", "PER_CLASS=1")
     status, out, _ = call("03", "--data", text(), "--artifacts", tmp_path / "out", "--per-class", 1)
     assert status == 0 and "5 sentences, 1 of each class" in out
 
