@@ -576,6 +576,7 @@ def cli(doc, *flags):
         stream.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
                                      allow_abbrev=False)
+    parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
     shared = {
         "--artifacts": {"default": "artifacts", "metavar": "DIR",
                         "help": "the folder through which the stages pass their files"},

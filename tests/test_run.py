@@ -71,7 +71,7 @@ def test_the_same_commands_complete_what_a_kill_left(artifacts, tmp_path, call, 
 
 def test_a_stage_that_is_run_wrongly_says_so_in_one_line(artifacts, call, smoke):
     for number, flags, says in (
-            ("03", ["--model", "nobody"], "there is no model nobody_42"),
+            ("03", ["--model", "nobody", "--per-class", "2"], "there is no model nobody_42"),
             ("02", ["--checkpoint", smoke, "--alpha", "0.1"], "alpha (0.5, now 0.1)"),
             ("03", ["--model", "bert", "--per-class", "3"], "subset.jsonl holds other sentences")):
         data = ["--data", ROOT / "standins" / "smoke" / "text"]
