@@ -102,14 +102,16 @@ together() {  # stages that do not need each other, a line each, two at a time
 
 # --- The presets
 
-train="" explain="" probes="" per_class=30 models="bert distilbert kd_tinybert kd_aligned"
+# The models of each seed. Slow ones stand first, so that of two processes none is idle at the end.
+students="${EXTRA:-} kd_aligned kd_tinybert distilbert"
+train_flags="" explain_flags="" probe_flags="" per_class=30
 case $preset in
 paper)  # every number is the scripts' default, which is the paper's
   out=$(located ARTIFACTS artifacts) data=$(located DATA SetFit/sst5)
   bert=$(located BERT bert-base-uncased) distilbert=$(located DISTILBERT distilbert-base-uncased)
   tinybert=$(located TINYBERT huawei-noah/TinyBERT_General_6L_768D)
   seeds=${SEEDS:-42 43 44}
-  models="$models tinybert_ce"  # the control (A34)
+  students="$students tinybert_ce"  # the control (A34)
   ;;
 cpu)
   $python tests/standins.py cpu standins/cpu
@@ -118,9 +120,9 @@ cpu)
   bert=standins/cpu/MiniLM-L6 distilbert=standins/cpu/MiniLM-L3 tinybert=standins/cpu/MiniLM-L3
   seeds=${SEEDS:-42}
   # 2 epochs at 5e-5, the paper has at most 10 at 2e-5: this teacher's validation loss rises after two
-  train="--epochs 2 --learning-rate 5e-5 --group-by-length"
-  explain="--lime-samples 500"  # the paper has 5,000
-  probes="--adjectives 5"  # of each polarity: 50 sentences with "but", 50 with "and"; by default 12: 288, 288
+  train_flags="--epochs 2 --learning-rate 5e-5 --group-by-length"
+  explain_flags="--lime-samples 500"  # the paper has 5,000
+  probe_flags="--adjectives 5"  # of each polarity: 50 sentences with "but", 50 with "and"; by default 12: 288, 288
   ;;
 smoke)
   export OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1  # too small for threads, and for a compiler to pay
@@ -129,62 +131,61 @@ smoke)
   bert=standins/smoke/random-bert distilbert=standins/smoke/random-distilbert
   tinybert=standins/smoke/random-tinybert
   seeds=${SEEDS:-42}
-  train="--epochs 6 --learning-rate 3e-3"
-  explain="--max-evals 100 --lime-samples 200" per_class=2  # 10 sentences
-  probes="--adjectives 2"
+  train_flags="--epochs 6 --learning-rate 3e-3"
+  explain_flags="--max-evals 100 --lime-samples 200" per_class=2  # 10 sentences
+  probe_flags="--adjectives 2"
   ;;
 esac
 export python out
 data="--data $data" subset="--per-class ${PER_CLASS:-$per_class}"
 
-trained() {  # trained kd_aligned 42: the command that trains a model of a seed
+# --- The commands of one model and seed
+
+train() {  # train kd_aligned 42
+  local flags="--seed $2 $train_flags $data" distil="02_distill.py --model $1 --checkpoint $tinybert"
   case $1 in
-    bert) echo "01_train.py --model bert --checkpoint $bert --seed $2 $train $data" ;;
-    distilbert) echo "01_train.py --model distilbert --checkpoint $distilbert --seed $2 $train $data" ;;
-    tinybert_ce) echo "01_train.py --model tinybert_ce --checkpoint $tinybert --seed $2 $train $data" ;;
-    kd_*) echo "02_distill.py --model $1 $(objective $1) --checkpoint $tinybert --seed $2 $train $data" ;;
+    bert) echo "01_train.py --model bert --checkpoint $bert $flags" ;;
+    distilbert) echo "01_train.py --model distilbert --checkpoint $distilbert $flags" ;;
+    tinybert_ce) echo "01_train.py --model tinybert_ce --checkpoint $tinybert $flags" ;;
+    kd_tinybert) echo "$distil $flags" ;;
+    kd_aligned) echo "$distil --perturbed --hidden 3 $flags" ;;  # the weight was not tuned
+    kd_perturbed) echo "$distil --perturbed $flags" ;;
+    kd_twice) echo "$distil --perturbed 0 $flags" ;;  # the computing of kd_perturbed, the copies being the sentence
+    kd_hidden) echo "$distil --hidden 3 $flags" ;;
   esac
 }
 
-objective() {  # what a distilled student learns beside the paper's objective
-  case $1 in
-    kd_aligned) echo "--perturbed --hidden 3" ;;  # the weight was not tuned
-    kd_twice) echo "--perturbed 0" ;;  # as much computing as kd_perturbed, on copies that equal the sentence
-    kd_perturbed) echo "--perturbed" ;;
-    kd_hidden) echo "--hidden 3" ;;
-  esac
-}
-
-explained() {  # explained bert 42: the command that explains it; with LIME, the slowest, for the first seed
+explain() {  # explain bert 42; with LIME, the slowest explainer, for the first seed alone
   local lime=
   if [ $2 = $first ]; then lime=lime; fi
-  echo "03_explain.py --model $1 --seed $2 --methods shap ig $lime $explain $subset $data"
+  echo "03_explain.py --model $1 --seed $2 --methods shap ig $lime $explain_flags $subset $data"
 }
+
+probe() {  # probe bert 42
+  echo "05_probes.py --model $1 --seed $2 $probe_flags $data"
+}
+
+each() {  # each train "bert distilbert" 42: the command for each of these models, a line each
+  for model in $2; do $1 $model $3; done
+}
+
+# --- The run, seed by seed. BERT of a seed is trained with the models of the seed before it.
 
 seeds=($seeds)
 first=${seeds[0]} count=${#seeds[@]}
 stage "03_explain.py $subset $data"  # draws the 150 sentences, and finds out now whether the text will do
-stage "$(trained bert $first)"
-for ((i = 0; i < count; i++)); do
-  # The next seed's BERT is trained here. With one seed there is no next one: seed + 1 has this BERT alone.
+stage "$(train bert $first)"
+for i in ${!seeds[@]}; do
   seed=${seeds[i]} next=${seeds[i + 1]:-}
   if [ $count = 1 ]; then next=$((seed + 1)); fi
-  train_lines="" explain_lines="" probe_lines=""
-  for model in $models ${EXTRA:-}; do  # trained in reverse: slow ones first leave no core idle
-    [ $model = bert ] || train_lines="$(trained $model $seed)"$'\n'$train_lines
-    explain_lines+="$(explained $model $seed)"$'\n'
-    probe_lines+="05_probes.py --model $model --seed $seed $probes $data"$'\n'
-  done
-  [ -z "$next" ] || train_lines="$(trained bert $next)"$'\n'$train_lines
-  [ $count != 1 ] || explain_lines="$(explained bert $next)"$'\n'$explain_lines
-  if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed
-    for method in shap_mask lime_seed; do
-      explain_lines+="03_explain.py --model bert --seed $seed --methods $method --of-each 6 $explain $subset $data"$'\n'
-    done
-  fi
-  together "${train_lines%$'\n'}"
-  together "${explain_lines%$'\n'}"
-  together "${probe_lines%$'\n'}"
+  together "$(if [ $next ]; then train bert $next; fi; each train "$students" $seed)"
+  together "$(each explain "bert $students" $seed
+    if [ $count = 1 ]; then explain bert $next; fi
+    if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed
+      echo "03_explain.py --model bert --seed $seed --methods shap_mask --of-each 6 $explain_flags $subset $data"
+      echo "03_explain.py --model bert --seed $seed --methods lime_seed --of-each 6 $explain_flags $subset $data"
+    fi)"
+  together "$(each probe "bert $students" $seed)"
   if [ $i = 0 ] || [ $((i + 1)) = $count ]; then  # a first report, and the last one
     stage "04_evaluate.py $data"
     stage "06_figures.py"
