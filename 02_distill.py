@@ -62,9 +62,9 @@ def perturbed_copy(ids, mask_id, rng, most=1.0):
 def hidden_distance(student_hidden, teacher_hidden, mask):
     """H: 1 - cos(h_s^k, h_t^g(k)), a mean over the tokens and over the student's layers k; g(k) is
     the teacher's layer at the same relative depth. In the last layer only [CLS] counts, which the
-    head reads. Hidden states: the embeddings, then each layer, (b, n, width); in the last layer
-    load_classifier computes [CLS] alone, so the teacher's last is (b, 1, width). mask: (b, n), 1
-    for a token, 0 for padding."""
+    head reads, and which alone load_classifier computes. Hidden states: the embeddings, then each
+    layer, (b, n, width); the teacher's last (b, 1, width). mask: (b, n), 1 for a token, 0 for
+    padding."""
     layers, distances = len(student_hidden) - 1, []
     for k in range(1, layers + 1):
         g = k * (len(teacher_hidden) - 1) // layers
@@ -79,32 +79,33 @@ def alignment_loss(student, hidden, ids, indices, epoch, *, teacher, tokenizer, 
     """What --perturbed and --hidden add to the loss of a batch, as at the top of this file. hidden:
     the student's hidden states of the sentences; ids: their token ids; indices: their numbers in
     the training split, which with seed and epoch decide how each is perturbed."""
+    gamma, most = args.hidden, args.perturbed
+
     def answers(model, ids):
         batch = pad(tokenizer, ids, student.device)
         with autocast(student.device, pick_precision(args.precision, student.device)):
             return batch["attention_mask"], model(**batch, output_hidden_states=True)
 
-    if args.perturbed is None:  # H on the sentences themselves
+    if most is None:  # H on the sentences themselves
         with torch.no_grad():
             mask, theirs = answers(teacher, ids)
-        return args.hidden * hidden_distance(hidden, theirs.hidden_states, mask)
+        return gamma * hidden_distance(hidden, theirs.hidden_states, mask)
     rngs = [np.random.default_rng([args.seed, epoch, index]) for index in indices]
-    copies = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturbed)
-              for x, rng in zip(ids, rngs)]
+    copies = [perturbed_copy(x, tokenizer.mask_token_id, rng, most) for x, rng in zip(ids, rngs)]
     with torch.no_grad():
         mask, theirs = answers(teacher, copies)
     _, ours = answers(student, copies)
     kl = kl_divergence(ours.logits.float(), theirs.logits.float(), args.temperature)
     loss = args.beta * args.temperature**2 * kl
-    if args.hidden:
-        loss = loss + args.hidden * hidden_distance(ours.hidden_states, theirs.hidden_states, mask)
+    if gamma:
+        loss = loss + gamma * hidden_distance(ours.hidden_states, theirs.hidden_states, mask)
     return loss
 
 
 def decoded(tokenizer, texts):
     """What the teacher reads, because 3.5 says so: "each student batch was decoded and
     re-tokenized". As all models have one vocabulary (A3), this changes nothing but that unknown
-    words, as [UNK] is a special token, drop out. Copies are no text; they go there as ids."""
+    words, as [UNK] is a special token, drop out. (Perturbed copies go to the teacher as ids.)"""
     return tokenizer.batch_decode(encode(tokenizer, texts), skip_special_tokens=True,
                                   clean_up_tokenization_spaces=False)
 

@@ -151,7 +151,7 @@ def contrast_row(sentence, explained, ask):
     ratio_but = post_but_ratio(but_row, polarity_attributions(but_row))
     ratio_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
     row = {key: sentence[key] for key in ("id", "positive", "negative")}
-    row |= {"polarity": sentence["second_polarity"], "post_but_ratio": ratio,
+    row |= {"second_polarity": sentence["second_polarity"], "post_but_ratio": ratio,
             "equal_credit_ratio": equal_credit, "over_equal_credit": ratio - equal_credit,
             "polarity_post_but_ratio": ratio_but, "polarity_post_and_ratio": ratio_and,
             "but_minus_and": ratio_but - ratio_and}
@@ -210,12 +210,13 @@ def sentiment_words(train):
 
 
 def words_row(row, lexicon):
-    """One of the 150 explained sentences: its function words, its sentiment-bearing words."""
-    function, polarity = credit_of(row, FUNCTION_WORDS), credit_of(row, lexicon)
+    """One of the 150 explained sentences: its function words (A27), its sentiment words (A28)."""
+    function, sentiment = credit_of(row, FUNCTION_WORDS), credit_of(row, lexicon)
     shares = {"id": row["id"], "function_share": function["share"],
-              "function_token_share": function["token_share"], "polarity_share": polarity["share"],
-              "polarity_token_share": polarity["token_share"]}
-    return shares | missed_although_right(row["predicted"] == row["label"], polarity)
+              "function_token_share": function["token_share"],
+              "sentiment_share": sentiment["share"],
+              "sentiment_token_share": sentiment["token_share"]}
+    return shares | missed_although_right(row["predicted"] == row["label"], sentiment)
 
 
 # --------------------------------------------------------------------------------------------------

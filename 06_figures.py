@@ -35,7 +35,7 @@ from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, ex
 B, D, K = PAPER_MODELS  # BERT, DistilBERT, KD-TinyBERT
 BD, BK, DK = PAIRS  # a pair is a string: "bert/distilbert"
 NEXT = "bert/bert_next"  # BERT of the next seed: how much two BERTs agree
-TWIN = "bert/gold_twin"  # stands in CLAIMS for the pair that gold_twin() finds (A34)
+TWIN = "bert/gold_twin"  # BERT with KD-TinyBERT's twin that has no teacher, as gold_twin() finds it
 ALIGNED = "kd_aligned"  # the student whose objective asks for the teacher's reasons too
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference", "lime_seed": "LIME with another seed"}
@@ -45,36 +45,38 @@ EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
 # One statistic
 
 def interval(x):
-    """(mean, low, high) of the 95% interval. Each axis of x is a random draw: (seeds, sentences),
-    (seeds,) or (seeds, positive words, negative words). NaN is left out.
+    """(mean, low, high): the mean of x and its 95% interval.
 
-    As in a crossed random-effects design, v, the variance of the mean, is the sum over the axes of
-    var(means of an axis) / their number: for seeds x sentences, that of the seeds' means plus that
-    of the sentences' means. (It counts the residual once per axis, so it is conservative.) The
-    interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. Where the means
-    along each axis are equal but the values are not, all values count as one axis. Where all values
-    are equal, t sqrt(v) is replaced by 3 / n, the rule of three, n the length of the longest axis.
-    An axis of length 1 is no draw: where all are, low and high are NaN. Without a value all three
-    are NaN.
+    Each axis of x is one thing that was drawn at random: (seeds, sentences), (seeds,) or (seeds,
+    positive adjectives, negative adjectives). NaN is a missing value.
+
+    The variance of the mean is a sum of one term per axis: the variance of the means along it, such
+    as each seed's mean, over their number (a crossed random-effects design; as it counts the
+    residual once per axis, it is conservative). The interval is mean +- t sqrt(variance), with
+    Satterthwaite's degrees of freedom.
+
+    Without a value all three are NaN. Where every axis has length 1, nothing was drawn twice: low
+    and high are NaN. Where all values are equal, low and high are mean +- 3 / the length of the
+    longest axis, the rule of three.
     """
     x = np.asarray(x, dtype=float)
-    values, variances, freedom = x[~np.isnan(x)], [], []
+    values, terms, freedom = x[~np.isnan(x)], [], []
     if not values.size:
         return np.nan, np.nan, np.nan
     for axis in range(x.ndim):
-        slices = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
-        means = pd.DataFrame(slices).mean(axis=1).dropna()  # of each seed, or of each sentence
+        rows = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)  # one per seed, or per sentence
+        means = pd.DataFrame(rows).mean(axis=1).dropna()
         if len(means) > 1:
-            variances.append(means.var(ddof=1) / len(means))
+            terms.append(means.var(ddof=1) / len(means))
             freedom.append(len(means) - 1)
-    if not variances:
+    if not terms:
         half = np.nan
     elif np.ptp(values) < 1e-12:  # all values are equal, but for rounding
         half = 3 / max(x.shape)
     else:
-        if sum(variances) < 1e-24:  # the means along each axis are equal
-            variances, freedom = [values.var(ddof=1) / values.size], [values.size - 1]
-        v = np.array(variances)
+        if sum(terms) < 1e-24:  # equal means of unequal values: all values count as one axis
+            terms, freedom = [values.var(ddof=1) / values.size], [values.size - 1]
+        v = np.array(terms)
         half = stats.t.ppf(0.975, v.sum()**2 / (v**2 / freedom).sum()) * np.sqrt(v.sum())
     return values.mean(), values.mean() - half, values.mean() + half
 
@@ -91,7 +93,7 @@ def most_frequent(rows):
     return rows["label"].value_counts(normalize=True).max()
 
 
-def over_chance(rows):
+def chance_corrected(rows):
     """(J - chance) / (1 - chance) of the means: 0 for random sets, 1 for equal ones."""
     chance = rows["chance_jaccard"].mean()
     return (rows["jaccard"].mean() - chance) / (1 - chance) if chance < 1 else np.nan
@@ -105,7 +107,7 @@ class Column(NamedTuple):
     value: str | Callable  # a column of it; or a function of the rows of a seed, such as F1
     paper: dict = {}  # {model or pair: the mean, or (mean, SD)}, as printed
     baseline: str | Callable = ""  # what chance gives; as value
-    range: tuple = (0, 1)  # where the range of the quantity ends: most are rates or shares
+    limits: tuple = (0, 1)  # the least and the largest possible value; most are rates or shares
 
 
 COLUMNS = {
@@ -114,47 +116,48 @@ COLUMNS = {
     "same class as BERT": Column("predictions", "as_bert"),
     "ConfDrop@3": Column("faithfulness@3", "confidence_drop", {
         B: (0.096, 0.100), D: (0.149, 0.107), K: (0.042, 0.110)}, "random_drop", SIGNED),
-    "ConfDrop@3 − random": Column("faithfulness@3", "drop_over_random", range=SIGNED),
-    "ConfDrop@3, replaced by [MASK]": Column("faithfulness@3", "masked_drop", range=SIGNED),
+    "ConfDrop@3 − random": Column("faithfulness@3", "drop_over_random", limits=SIGNED),
+    "ConfDrop@3, replaced by [MASK]": Column("faithfulness@3", "masked_drop", limits=SIGNED),
     "FlipRate@3": Column("faithfulness@3", "flip", {B: 0.447, D: 0.393, K: 0.000}, "random_flip"),
-    "FlipRate@3 − random": Column("faithfulness@3", "flip_over_random", range=SIGNED),
+    "FlipRate@3 − random": Column("faithfulness@3", "flip_over_random", limits=SIGNED),
     "FlipRate@3, replaced by [MASK]": Column("faithfulness@3", "masked_flip"),
     "short-token ratio": Column("short_tokens", "short_token_ratio", {
         B: 0.335, D: 0.352, K: 0.330}, "short_share_of_words"),
     "Jaccard@10": Column("agreement@10", "jaccard", {BD: 0.468, BK: 0.453, DK: 0.449},
                          "chance_jaccard"),
-    "Jaccard@10 over chance": Column("agreement@10", over_chance, range=(-np.inf, 1)),
+    "Jaccard@10, chance-corrected": Column("agreement@10", chance_corrected, limits=(-np.inf, 1)),
     "Overlap@10": Column("agreement@10", "overlap", {BD: 0.625, BK: 0.608, DK: 0.602},
                          "chance_overlap"),
     "cosine": Column("direction", "cosine", {
-        BD: (0.720, 0.351), BK: (0.592, 0.430), DK: (0.566, 0.429)}, range=SIGNED),
+        BD: (0.720, 0.351), BK: (0.592, 0.430), DK: (0.566, 0.429)}, limits=SIGNED),
     "SD of the cosine": Column("direction", lambda rows: rows["cosine"].std(), {
-        BD: 0.351, BK: 0.430, DK: 0.429}, range=(0, np.inf)),
-    "polarity cosine": Column("direction", "polarity_cosine", range=SIGNED),
+        BD: 0.351, BK: 0.430, DK: 0.429}, limits=(0, np.inf)),
+    "polarity cosine": Column("direction", "polarity_cosine", limits=SIGNED),
     "SD of the polarity cosine": Column("direction", lambda rows: rows["polarity_cosine"].std(),
-                                        range=(0, np.inf)),
-    "cosine, top 10": Column("direction", "cosine_top10", range=SIGNED),
+                                        limits=(0, np.inf)),
+    "cosine, top 10": Column("direction", "cosine_top10", limits=SIGNED),
     "same prediction": Column("direction", "same_prediction"),
     "post-but ratio": Column("contrast", "post_but_ratio", {
         B: (0.641, 0.090), D: (0.614, 0.066), K: (0.650, 0.112)}, "equal_credit_ratio"),
-    "post-but ratio − equal credit": Column("contrast", "over_equal_credit", range=SIGNED),
-    "ratio, “but” − “and”": Column("contrast", "but_minus_and", range=SIGNED),
+    "post-but ratio − equal credit": Column("contrast", "over_equal_credit", limits=SIGNED),
+    "ratio, “but” − “and”": Column("contrast", "but_minus_and", limits=SIGNED),
     "follows second clause": Column("contrast", "follows_second_clause"),
     "swaps with clauses": Column("contrast", "swaps_with_clauses"),
     "less confident without “but”": Column("contrast", "less_confident_without_but"),
     "confidence drop without “but”": Column("contrast", "confidence_drop_without_but",
-                                            range=SIGNED),
-    "right, adjective not in top 3": Column("contrast", "misses", baseline="chance_misses"),
-    "right, adjective not in top 3 − chance": Column("contrast", "misses_over_chance",
-                                                     range=SIGNED),
+                                            limits=SIGNED),
+    "if right, adjective not in top 3": Column("contrast", "misses", baseline="chance_misses"),
+    "if right, adjective not in top 3 − chance": Column("contrast", "misses_over_chance",
+                                                     limits=SIGNED),
     "function words": Column("words", "function_share", baseline="function_token_share"),
-    "polarity words": Column("words", "polarity_share", baseline="polarity_token_share"),
-    "right, no polarity word in top 3": Column("words", "misses", baseline="chance_misses"),
+    "sentiment words": Column("words", "sentiment_share", baseline="sentiment_token_share"),
+    "if right, no sentiment word in top 3": Column("words", "misses", baseline="chance_misses"),
     "not": Column("negation", "not"), "never": Column("negation", "never"),
     "n't": Column("negation", "n't"), "hardly": Column("negation", "hardly"),
     "out of scope": Column("negation", "out of scope"),
     "Jaccard@3": Column("explainers@3", "jaccard", baseline="chance_jaccard")}
 AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adjective")}
+ORDER = "second_polarity"  # which of two adjectives stands second; no axis of its own
 
 
 def frame_of(measures, title):
@@ -168,6 +171,7 @@ def rows_of(measures, title, who, **where):
     """The rows of a column for a model, such as "bert", or a pair, such as "bert/distilbert". Of
     SHAP, where `where` names no other explainer."""
     rows = frame_of(measures, title)
+    who = gold_twin(measures) if who == TWIN else who
     wanted = {"pair" if "/" in who else "model": who, "explainer": "shap"} | where
     for key in wanted.keys() & set(rows):
         rows = rows[rows[key] == wanted[key]]
@@ -176,14 +180,14 @@ def rows_of(measures, title, who, **where):
 
 def values_of(measures, title, who, value, **where):
     """The column as a series: a value per row, indexed by the axes of its measure (and by the order
-    of two adjectives, "polarity"); or where value is a function of a seed's rows, one per seed."""
+    of two adjectives); or where value is a function of a seed's rows, one per seed."""
     rows = rows_of(measures, title, who, **where)
     if rows.empty:
         return pd.Series(dtype=float)
     if callable(value):
         return rows.groupby("seed").apply(value)
     axes = AXES.get(COLUMNS[title].measure, ("seed", "id"))
-    keys = [*axes, "polarity"] if "polarity" in rows else list(axes)
+    keys = [*axes, ORDER] if ORDER in rows else list(axes)
     return rows.set_index(keys)[value].astype(float)
 
 
@@ -195,8 +199,8 @@ def estimate(measures, title, who, minus=None, value=None, **where):
     x a sentence, or a seed x a positive x a negative adjective. A null row is left out; in a
     difference it is one that is null for either model, so misses are compared on what both models
     get right. sd is the SD of a seed's rows, as the paper's ±, a mean over seeds. seeds: {seed: its
-    mean}. The interval of a level is cut where the column's range ends, that of a difference is
-    not. value: in place of the column's own, for example its baseline.
+    mean}. The interval of a mean is cut at the column's limits, that of a difference is not. value:
+    in place of the column's own, for example its baseline.
     """
     value = value or COLUMNS[title].value
     values = values_of(measures, title, who, value, **where)
@@ -206,7 +210,7 @@ def estimate(measures, title, who, minus=None, value=None, **where):
     values = values.dropna()
     if values.empty:
         return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0, "seeds": {}}
-    axes = [axis for axis in values.index.names if axis != "polarity"]
+    axes = [axis for axis in values.index.names if axis != ORDER]
     cells = values.groupby(axes).mean()
     # An array with a dimension for each axis, NaN where there is no cell.
     places = [pd.factorize(cells.index.get_level_values(axis)) for axis in axes]
@@ -214,8 +218,8 @@ def estimate(measures, title, who, minus=None, value=None, **where):
     x[tuple(codes for codes, _ in places)] = cells
     mean, low, high = interval(x)
     if not minus:
-        bottom, top = COLUMNS[title].range
-        low, high = np.maximum(low, bottom), np.minimum(high, top)
+        least, largest = COLUMNS[title].limits
+        low, high = np.maximum(low, least), np.minimum(high, largest)
     return {"mean": mean, "sd": values.groupby("seed").std().mean(), "low": low, "high": high,
             "n": len(cells), "seeds": cells.groupby("seed").mean().to_dict()}
 
@@ -234,10 +238,10 @@ def text_of(e, sd=False):
 # --------------------------------------------------------------------------------------------------
 # The measures, and what the models are called
 
-def load_measures(artifacts):
-    """({name: rows} of measures/, the stamp of 04). Stops unless 04 and 05 measured the models and
-    sentences that are there. With one seed, run_all.sh trains BERT of the next seed too: that seed,
-    without the other models, counts in "bert/bert_next" and in the completeness of IG alone."""
+def check_measures(artifacts):
+    """(the stamp of 04; the models to show, a frame of model and seed). Stops unless 04 and 05
+    measured the models and sentences that are there. A seed is shown if it has the paper's three
+    models. With one seed, run_all.sh trains BERT of the next one too; that seed is not shown."""
     folder = artifacts / "measures"
     if not (folder / "04_evaluate.stamp.json").is_file():
         stop(f"{folder}/04_evaluate.stamp.json is missing; 04_evaluate.py writes it")
@@ -248,8 +252,8 @@ def load_measures(artifacts):
     if any(stamp["inputs"][key] != now[key] for key in now):
         stop(f"04_evaluate.py measured other models or sentences than {artifacts} holds; run it")
     models = pd.DataFrame([name.rsplit("_", 1) for name in weights], columns=["model", "seed"])
-    complete = models.groupby("seed")["model"].agg(set(PAPER_MODELS).issubset)
-    models = models[models["seed"].map(complete)]
+    shown = models.groupby("seed")["model"].agg(set(PAPER_MODELS).issubset)
+    models = models[models["seed"].map(shown)]
     if models.empty:
         stop(f"the report needs {', '.join(PAPER_MODELS)} of one seed; there are "
              f"{', '.join(weights)}")
@@ -262,15 +266,23 @@ def load_measures(artifacts):
         if probed["inputs"] != expected or probed["arguments"] != settings:
             stop(f"{path} is missing, or of other settings, another model, text or sentences than "
                  f"the rest; 05_probes.py --model {model} --seed {seed} writes it")
-    measures = {}
+    return stamp, models
+
+
+def load_measures(artifacts):
+    """({name of a measure: its rows, a frame} of the seeds to show, the stamp of 04). BERT of the
+    next seed counts in the pair NEXT and in completeness even if its own seed is not shown."""
+    stamp, models = check_measures(artifacts)
+    folder, seeds, measures = artifacts / "measures", models["seed"].astype(int), {}
     for name in {path.name.partition(".")[0] for path in folder.glob("*.jsonl")}:
-        paths = [folder / f"{name}.jsonl", *(folder / f"{name}.{model}.jsonl" for model in weights)]
+        paths = [folder / f"{name}.jsonl"]  # of 04; 05 writes a file per model
+        paths += [folder / f"{name}.{model}_{seed}.jsonl" for model, seed in models.values]
         rows = pd.DataFrame([row for path in paths if path.is_file() for row in read_jsonl(path)])
         # A column of nulls alone would be of type object, which pandas does not average.
         rows = rows.astype({key: float for key in rows if rows[key].isna().all()})
         if "seed" in rows and name != "completeness":
-            two_berts = rows["pair"] == NEXT if "pair" in rows else False
-            rows = rows[rows["seed"].isin(models["seed"].astype(int)) | two_berts]
+            of_next = rows["pair"] == NEXT if "pair" in rows else False
+            rows = rows[rows["seed"].isin(seeds) | of_next]
         measures[name] = rows
     return measures, stamp
 
@@ -280,15 +292,17 @@ def labels_of(models):
     size that 3.2 gives."""
     names = EXPLAINERS | {NEXT: "BERT of the next seed", "gold_twin": "its gold-label twin"}
     for row in models.drop_duplicates("model").itertuples():
-        size = (12, 109) if row.model == B else (6, 66)  # layers, whole millions of parameters
+        # Layers, whole millions of parameters: 3.2's 110 M of BERT-base are 109.5 M.
+        size = (12, 109) if row.model == B else (6, 66)
         own = (row.layers, row.parameters // 10**6) == size
         names[row.model] = MODELS.get(row.model, row.model) + ("" if own else "*")
     return names
 
 
 def gold_twin(measures):
-    """BERT's pair with the model that differs from KD-TinyBERT in its objective alone: TinyBERT-CE,
-    else DistilBERT where both start from the same checkpoint. Else TWIN, which no row has."""
+    """BERT's pair with the model that differs from KD-TinyBERT in its objective alone (A34):
+    TinyBERT-CE, else DistilBERT where both start from the same checkpoint; else TWIN, of which
+    there are no rows."""
     checkpoints = dict(zip(measures["models"]["model"], measures["models"]["checkpoint"]))
     if "tinybert_ce" in checkpoints:
         return f"{B}/tinybert_ce"
@@ -303,7 +317,7 @@ HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not teste
 # column's value for a, minus that for b where b is not None, must lie above and below these bounds.
 CLAIMS = (
     ("Abstract", "Based on the contrastive probe, TinyBERT frequently arrives at the correct label "
-     "… for the wrong reasons", [("right, adjective not in top 3", K, B, 0, None)], ""),
+     "… for the wrong reasons", [("if right, adjective not in top 3", K, B, 0, None)], ""),
     ("4.1", "broadly similar performance on the SST-5 test set",
      [("accuracy", D, B, -0.05, 0.05), ("accuracy", K, B, -0.05, 0.05)],
      "the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences"),
@@ -347,14 +361,14 @@ CLAIMS = (
      "without “but” BERT’s confidence falls further than theirs"),
     ("5.2", "assigns high importance to neutral function words … while underweighting actual "
      "sentiment-bearing tokens",
-     [("function words", K, B, 0, None), ("polarity words", K, B, None, 0)], ""),
+     [("function words", K, B, 0, None), ("sentiment words", K, B, None, 0)], ""),
     ("5.2", "This behavioral pattern is a direct consequence of the distillation objective",
      [("polarity cosine", BK, TWIN, None, 0)], "its twin: the same start, gold labels, no teacher"),
     ("5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens",
-     [("right, adjective not in top 3 − chance", B, None, None, 0),
-      ("right, adjective not in top 3 − chance", D, None, None, 0),
-      ("right, adjective not in top 3", K, B, 0, None),
-      ("right, adjective not in top 3", K, D, 0, None)],
+     [("if right, adjective not in top 3 − chance", B, None, None, 0),
+      ("if right, adjective not in top 3 − chance", D, None, None, 0),
+      ("if right, adjective not in top 3", K, B, 0, None),
+      ("if right, adjective not in top 3", K, D, 0, None)],
      "both miss them less than random tokens do; “only”: KD-TinyBERT more than either"),
     ("5.4", "maintains predictive accuracy at the expense of reasoning fidelity",
      [("accuracy", K, B, -0.05, None), ("polarity cosine", BK, NEXT, None, 0)],
@@ -392,14 +406,12 @@ def judge_claims(measures):
     """A record a claim: its comparisons by SHAP; the verdict of each explainer, "" where the claim
     does not depend on one; and by_seed, SHAP's verdict of each seed alone, absent where a
     comparison has one value per seed, as an SD."""
-    records, twin, alone = [], {TWIN: gold_twin(measures)}, {}
+    records, alone = [], {}
     for seed in sorted(measures["models"]["seed"].unique()):
         alone[int(seed)] = {name: rows[rows["seed"] == seed] if "seed" in rows else rows
                             for name, rows in measures.items()}
     for i, (section, quote, comparisons, reason) in enumerate(CLAIMS, 1):
         record = {"claim": i, "section": section, "quote": quote, "reason": reason}
-        comparisons = [(title, twin.get(who, who), twin.get(minus, minus), above, below)
-                       for title, who, minus, above, below in comparisons]
         record["shap"], record["comparisons"] = evaluate(measures, comparisons)
         explained = any("explainer" in frame_of(measures, title) for title, *_ in comparisons)
         for explainer in ("lime", "ig"):
@@ -411,7 +423,7 @@ def judge_claims(measures):
     return records
 
 
-def words_of(one, label):
+def comparison_text(one, label):
     """What a comparison compares, in words."""
     return f"{one['column']}, {' − '.join(label(one[key]) for key in ('of', 'minus') if one[key])}"
 
@@ -429,7 +441,7 @@ TABLES = {
         "FlipRate@3 − random", "FlipRate@3, replaced by [MASK]", "short-token ratio"),
         "Section 4.2: SHAP’s top 3 tokens deleted, or replaced by [MASK]. In brackets: 3 random "
         "tokens; of the short-token ratio (LIME’s words), all words."),
-    "Table 2": (("pair",), ("Jaccard@10", "Jaccard@10 over chance", "Overlap@10"),
+    "Table 2": (("pair",), ("Jaccard@10", "Jaccard@10, chance-corrected", "Overlap@10"),
         "Section 4.3: SHAP’s top 10. In brackets: random sets. BERT of the next seed: its pairs "
         "share models, so their interval is too narrow."),
     "Table 3": (("pair",), ("cosine", "polarity cosine", "cosine, top 10", "same prediction"),
@@ -438,10 +450,11 @@ TABLES = {
     "Table 4": (("model",), (
         "post-but ratio", "ratio, “but” − “and”", "follows second clause", "swaps with clauses",
         "confidence drop without “but”", "less confident without “but”",
-        "right, adjective not in top 3"),
+        "if right, adjective not in top 3"),
         "Section 4.5. “but” − “and” is of the polarity score. In brackets: equal credit; of the "
         "last, which is of the right labels, three random tokens."),
-    "Words": (("model",), ("function words", "polarity words", "right, no polarity word in top 3"),
+    "Words": (("model",), (
+        "function words", "sentiment words", "if right, no sentiment word in top 3"),
         "Section 5.2: shares of |φ| (A27, A28); the last, of the right labels (A29). In brackets: "
         "shares of the tokens; three random tokens."),
     "Negation": (("model",), ("not", "never", "n't", "hardly", "out of scope"),
@@ -472,39 +485,50 @@ def markdown(lines):
     return "\n".join([head, "|" + "---|" * len(headings), *body]) if lines else "Not in this run."
 
 
+def record_of(measures, heading, title, where):
+    """The estimate of one cell, with the paper's number and the baseline's mean. where: the keys of
+    its row and column, such as {"model": "bert", "explainer": "lime"}."""
+    column, who = COLUMNS[title], where.get("pair") or where["model"]
+    record = {"table": heading, **where, "column": title, **estimate(measures, title, who, **where)}
+    record |= {"paper": column.paper.get(who) if len(where) == 1 else None, "baseline": None}
+    if column.baseline and "bucket" not in where:
+        of_chance = estimate(measures, title, who, value=column.baseline, **where)
+        record["baseline"] = of_chance["mean"]
+    return record
+
+
+def cell_text(record, n):
+    """Our number with its interval, its baseline in brackets, n where it is not that of the row,
+    and the paper's number."""
+    parts = [text_of(record, sd=record["column"] in WITH_SD) + bracketed(record["baseline"])]
+    if record["n"] != n:
+        parts.append(f"n = {record['n']:,}")
+    if record["paper"] is not None:
+        parts.append("paper " + " ± ".join(f"{x:.3f}" for x in np.ravel(record["paper"])))
+    return "<br>".join(parts)
+
+
+def bracketed(baseline):
+    return "" if baseline is None else f" ({number(baseline)})"
+
+
 def table(measures, label, heading):
-    """(records, Markdown) of a table. Of one key, a cell has our number with its interval, its
-    baseline in brackets, n where it is not that of the row, and the paper's number; of two keys,
-    the means of all columns: "0.62 (0.25); 0.91"."""
+    """(records, Markdown) of a table. Of two keys a cell has the means of all columns, each with
+    its baseline: ".62 (.25); .91"."""
     keys, titles, note = TABLES[heading]
     records, lines, rows = [], {}, frame_of(measures, titles[0])
     combinations = rows[list(keys)].dropna().drop_duplicates() if len(rows) else rows
     for where in combinations.to_dict("records"):
+        cells = [record_of(measures, heading, title, where) for title in titles]
+        records += cells
         first, *second = (escaped(label(value)) for value in where.values())
-        who, line, found = where.get("pair") or where["model"], lines.setdefault(first, {}), {}
-        for title in titles:
-            column, e = COLUMNS[title], estimate(measures, title, who, **where)
-            e |= {"paper": None if second else column.paper.get(who), "baseline": None}
-            if column.baseline and "bucket" not in where:
-                of_chance = estimate(measures, title, who, value=column.baseline, **where)
-                e["baseline"] = of_chance["mean"]
-            found[title] = e
-            records.append({"table": heading, **where, "column": title, **e})
-        brackets = {title: "" if e["baseline"] is None else f" ({number(e['baseline'])})"
-                    for title, e in found.items()}
-        n = f"{found[titles[0]]['n']:,}"
-        line.setdefault("", first)
-        usual = line.setdefault("n", n)
+        n = cells[0]["n"]
+        line = lines.setdefault(first, {"": first, "n": f"{n:,}"})
         if second:
-            means = [number(e["mean"]) + brackets[title] for title, e in found.items()]
-            line[second[0]] = "; ".join([*([f"n = {n}"] if n != usual else []), *means])
-            continue
-        for title, e in found.items():
-            cell = [text_of(e, title in WITH_SD) + brackets[title]]
-            cell += [f"n = {e['n']:,}"] if f"{e['n']:,}" != n else []
-            if e["paper"] is not None:
-                cell.append("paper " + " ± ".join(f"{x:.3f}" for x in np.ravel(e["paper"])))
-            line[title] = "<br>".join(cell)
+            means = "; ".join(number(cell["mean"]) + bracketed(cell["baseline"]) for cell in cells)
+            line[second[0]] = means if f"{n:,}" == line["n"] else f"n = {n:,}; {means}"
+        else:
+            line |= {cell["column"]: cell_text(cell, n) for cell in cells}
     return records, f"## {heading}\n{note}\n\n{markdown(list(lines.values()))}"
 
 
@@ -543,29 +567,35 @@ def first_seed(measures):
 
 
 def shown_models(measures):
-    """The paper's models, and the remedy if it is there."""
+    """The paper's models, and KD-aligned if it is there."""
     return [*PAPER_MODELS, *{ALIGNED}.intersection(measures["models"]["model"])]
 
 
+def printed(title, who):
+    """The paper's mean; NaN where it prints none."""
+    return np.ravel(COLUMNS[title].paper.get(who, np.nan))[0]
+
+
 def figure0(measures, artifacts, label, claims):
-    """The claims: the first comparison that has the claim's verdict, each divided by 1.1 times its
-    largest number. Text stands left of x = -1 and right of 1."""
+    """The claims, each by the first comparison that has the claim's verdict. Every row has a scale
+    of its own: its numbers are divided so that they fit between -1 and 1. The text is outside."""
     fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
     for y, claim in enumerate(claims):
         one = next(one for one in claim["comparisons"] if one["verdict"] == claim["shap"])
-        column, of, minus = COLUMNS[one["column"]], one["of"], one["minus"]
-        paper, baseline = np.ravel(column.paper.get(of, np.nan))[0], np.nan
+        title, of, minus = one["column"], one["of"], one["minus"]
+        paper, baseline = printed(title, of), np.nan
         if minus:
-            paper -= np.ravel(column.paper.get(minus, np.nan))[0]
-        if column.baseline and not minus:
-            baseline = estimate(measures, one["column"], of, value=column.baseline)["mean"]
-        values = [one[key] for key in ("mean", "low", "high", "above", "below")]
-        values = np.array([*values, paper, baseline, *one["seeds"].values()], float)
-        values /= 1.1 * np.nanmax([*abs(values), 1e-9])
-        mean, low, high, above, below, paper, baseline, *seeds = values
-        left, right = max(-1, np.nan_to_num(above, nan=-1)), min(1, np.nan_to_num(below, nan=1))
+            paper -= printed(title, minus)
+        elif COLUMNS[title].baseline:
+            baseline = estimate(measures, title, of, value=COLUMNS[title].baseline)["mean"]
+        values = [one["mean"], one["low"], one["high"], one["above"], one["below"], paper, baseline,
+                  *one["seeds"].values()]
+        values = np.array(values, dtype=float)  # None, no bound, becomes NaN
+        mean, low, high, above, below, paper, baseline, *seeds = (
+            values / (1.1 * np.nanmax([*abs(values), 1e-9])))
+        left, right = np.nan_to_num(above, nan=-1), np.nan_to_num(below, nan=1)
         mark, colour = MARKS[claim["shap"]]
-        ax.barh(y, right - left, 0.78, left, color="#E3ECE3")
+        ax.barh(y, right - left, 0.78, left, color="#E3ECE3")  # where the claim holds
         ax.plot([low, high], [y, y], "k-")
         ax.plot(seeds, [y + 0.27] * len(seeds), "k.", markersize=3)
         ax.plot([baseline, baseline], [y - 0.39, y + 0.39], "k:")
@@ -573,7 +603,7 @@ def figure0(measures, artifacts, label, claims):
         ax.plot(mean, y, mark, markerfacecolor=colour)
         quote = textwrap.shorten(f"{claim['claim']}. {claim['quote']}", 66, placeholder=" …",
                                  break_on_hyphens=False)
-        what = textwrap.fill(words_of(one, label), 66, break_on_hyphens=False)
+        what = textwrap.fill(comparison_text(one, label), 66, break_on_hyphens=False)
         ax.text(-2.85, y, f"{quote}\n{what}", va="center", size=6.5)
         ax.text(1.05, y, f"{claim['shap']}\n{text_of(one)}", va="center", size=6.5,
                 color="black" if colour == "white" else colour)
@@ -623,21 +653,23 @@ def figure3(measures, artifacts, label):
     return fig, "The pipeline: each script, and what it writes for those below it."
 
 
-def levels(measures, artifacts, label, what, titles, prefix=""):
-    """Figures 4-7 and 10: a row for each model, or each pair that begins with prefix ("bert/")."""
+def dot_plots(measures, artifacts, label, caption, titles, prefix=""):
+    """Figures 4-7 and 10: two columns of COLUMNS side by side, a row for each model or pair whose
+    name begins with prefix, such as "bert/"."""
     fig, axes = plt.subplots(1, 2, figsize=(7, 2.8), sharey=True)
     for ax, title in zip(axes, titles):
         column, rows = COLUMNS[title], frame_of(measures, title)
         shown = [who for who in rows["pair" if "pair" in rows else "model"].unique()
                  if who.startswith(prefix)]
         for y, who in enumerate(shown):
-            e, paper = estimate(measures, title, who), np.ravel(column.paper.get(who, np.nan))[0]
+            e = estimate(measures, title, who)
             ax.plot([e["low"], e["high"]], [y, y], "k|-", linewidth=1, label="ours, 95% interval")
             ax.plot(e["mean"], y, "ko", markersize=7,
                     markerfacecolor=COLOURS.get(who.rpartition("/")[2], "white"))
             ax.plot(e["seeds"].values(), [y + 0.3] * len(e["seeds"]), "k.", markersize=4,
                     label="each seed")
-            ax.plot(paper, y - 0.05, "wD", markeredgecolor="black", markersize=5, label="paper")
+            ax.plot(printed(title, who), y - 0.05, "wD", markeredgecolor="black", markersize=5,
+                    label="paper")
             if column.baseline:
                 level = estimate(measures, title, who, value=column.baseline)["mean"]
                 ax.plot([level] * 2, [y - 0.4, y + 0.4], "k:", label="baseline")
@@ -649,7 +681,7 @@ def levels(measures, artifacts, label, what, titles, prefix=""):
         ax.grid(axis="x", color="#EEEEEE")
     legend = {name: line for ax in axes for line, name in zip(*ax.get_legend_handles_labels())}
     fig.legend(legend.values(), legend, loc="outside lower center", ncols=5)
-    return fig, what
+    return fig, caption
 
 
 def figure8(measures, artifacts, label):
@@ -778,9 +810,9 @@ RULE = (
     "A claim holds where the 95% interval lies inside a range that was stated before the run (with "
     "no reason beside it, the order that the paper states), does not hold where it lies outside, "
     "else is undecided; of several comparisons all must hold. The verdict is SHAP’s. The interval "
-    "of a level, not of a difference, ends where its quantity’s range ends; where all values "
+    "of a mean, not of a difference, is cut at the values that are possible; where all values "
     "are equal, it is the rule of three, ± 3 / sentences (or adjectives). n: seeds × sentences, or "
-    "seeds × pairs of adjectives. A18 and the like are assumptions in the README.")
+    "seeds × pairs of adjectives. A18 and the like are our readings, listed in the README.")
 
 
 def ledger(claims, label):
@@ -789,7 +821,8 @@ def ledger(claims, label):
     for claim in claims:
         ours, of_seeds, title = [], [], ""
         for one in claim["comparisons"]:
-            what = escaped(words_of(one, label)).removeprefix(f"{title}, ")  # a title is told once
+            what = escaped(comparison_text(one, label))
+            what = what.removeprefix(f"{title}, ")  # a title is not repeated
             must = [f"{sign} {one[key]:g}" for sign, key in ((">", "above"), ("<", "below"))
                     if one[key] is not None]
             ours.append(f"{what}: {text_of(one)} ({', '.join(must)})")
@@ -807,8 +840,8 @@ def listed(claims):
     return ", ".join(str(claim["claim"]) for claim in claims) or "none"
 
 
-def remedy(measures):
-    """What the remedy gains and costs, in one sentence. Of polarity cosines with BERT the share is
+def gain_of_alignment(measures):
+    """What KD-aligned gains and costs, in one sentence. Of polarity cosines with BERT the share is
     mean(KD-aligned - KD-TinyBERT) / mean(BERT of the next seed - KD-TinyBERT), over the seeds that
     have a BERT of the next seed; its interval is that of the seeds' own ratios."""
     aligned = f"{B}/{ALIGNED}"
@@ -839,7 +872,7 @@ def opening(measures, artifacts, label, claims, stamp):
     covers = "trainings and sentences" if len(seeds) > 1 else "sentences alone, not trainings"
     lines = [f"**Seeds: {', '.join(map(str, seeds))}. The intervals cover {covers}.** "
              "[explanations.html](explanations.html) shows the sentences, most drift first.",
-             remedy(measures)]
+             gain_of_alignment(measures)]
     verdicts = [f"{verdict.capitalize()}: {listed(c for c in claims if c['shap'] == verdict)}."
                 for verdict in (HOLDS, FAILS, OPEN, UNTESTED)]
     lines.append(f"[Claims](#claims) of the paper. {' '.join(verdicts)}")
@@ -861,11 +894,12 @@ def opening(measures, artifacts, label, claims, stamp):
                      f"{text_of(jaccard)} and a polarity cosine of {text_of(cosine)}: what to "
                      "expect without compression.")
     # Where DistilBERT is the gold-label twin, two claims are one question.
-    twins = [claim for claim in claims for one in claim["comparisons"]
-             if one["column"] == "polarity cosine" and {one["of"], one["minus"]} == {BD, BK}]
-    if len(twins) > 1:
-        lines.append(f"Claims {listed(twins)} are one comparison here: DistilBERT starts as "
-                     "KD-TinyBERT does, but from gold labels: its twin.")
+    if gold_twin(measures) == BD:
+        pairs = {BD, BK, TWIN}
+        same = [claim for claim in claims for one in claim["comparisons"]
+                if one["column"] == "polarity cosine" and {one["of"], one["minus"]} <= pairs]
+        lines.append(f"Claims {listed(same)} are one comparison here: DistilBERT starts as "
+                     "KD-TinyBERT does and learns from gold labels, so it is the twin.")
     stand_ins = {}  # {what it is: the models that it stands for}
     for row in models.itertuples():
         what = f"{Path(row.checkpoint).name}, {row.layers} layers, {row.parameters:,} parameters"
@@ -959,17 +993,18 @@ def main():
     report = "\n\n".join([
         "# Faithfulness and reasoning drift: this run against the paper",
         opening(measures, artifacts, label, claims, stamp),
-        figure(10, levels, "The remedy: agreement with BERT by SHAP.",
+        figure(10, dot_plots, "Agreement with BERT by SHAP; KD-aligned is the remedy of Section 6.",
                ("polarity cosine", "Jaccard@10"), f"{B}/"), figure(0, figure0, claims),
         f"## Claims\n{RULE} {completeness(measures)}", ledger(claims, label),
         f"## The data and the pipeline\n{figure(1, figure1)}", examples(load_subset(artifacts)),
         figure(3, figure3),
-        text["Accuracy and F1"], figure(4, levels, "The test split.", ("accuracy", "weighted F1")),
-        text["Table 1"], figure(5, levels, "The top 3 SHAP tokens removed; baseline: 3 random.",
+        text["Accuracy and F1"],
+        figure(4, dot_plots, "The test split.", ("accuracy", "weighted F1")),
+        text["Table 1"], figure(5, dot_plots, "The top 3 SHAP tokens removed; baseline: 3 random.",
                                 ("ConfDrop@3", "FlipRate@3")),
-        text["Table 2"], figure(6, levels, "The top 10 SHAP tokens; baseline: random sets.",
+        text["Table 2"], figure(6, dot_plots, "The top 10 SHAP tokens; baseline: random sets.",
                                 ("Jaccard@10", "Overlap@10")),
-        text["Table 3"], figure(7, levels, "Signed SHAP attributions: mean cosine.",
+        text["Table 3"], figure(7, dot_plots, "Signed SHAP attributions: mean cosine.",
                                 ("cosine", "polarity cosine")), figure(8, figure8),
         text["Table 4"], table5(measures, label), figure(9, figure9), text["Words"],
         text["Negation"], text["Faithfulness by explainer"], text["Agreement by explainer"],

@@ -10,7 +10,7 @@ Read beside the paper, top to bottom:
     6. Explainers                      3.6
     7. Artifacts and shared flags
 
-A number such as A4 is an assumption of ours where the paper is silent or contradicts itself. The
+A number such as A4 is our reading of a place where the paper is silent or contradicts itself. The
 README lists them all, and describes the files that pass between the scripts.
 """
 import argparse
@@ -55,7 +55,7 @@ LABELS = ("very negative", "negative", "neutral", "positive", "very positive")  
 PAPER_MODELS = ("bert", "distilbert", "kd_tinybert")  # 3.2, in the order of its tables
 MODELS = {  # {name: label}, in the order of our tables
     "bert": "BERT", "distilbert": "DistilBERT", "kd_tinybert": "KD-TinyBERT",
-    "kd_aligned": "KD-aligned",  # the remedy: 02 with --perturbed --hidden 3
+    "kd_aligned": "KD-aligned",  # Section 6's wish: 02 with --perturbed --hidden 3
     "tinybert_ce": "TinyBERT-CE",  # the control: TinyBERT trained on gold labels, without a teacher
     "kd_twice": "KD-twice", "kd_perturbed": "KD-perturbed", "kd_hidden": "KD-hidden"}  # ablations
 PAIRS = ("bert/distilbert", "bert/kd_tinybert", "distilbert/kd_tinybert")  # 3.7 (2)
@@ -105,7 +105,7 @@ def load_splits(data):
             loaded[split] = read_jsonl(path)
     else:
         with from_hub(data, "pass --data DIR with its train, validation and test .jsonl"):
-            import datasets  # here, for it is slow to import and a local folder does not need it
+            import datasets  # here: it is slow to import, and a local folder does not need it
             datasets.disable_progress_bars()
             loaded = datasets.load_dataset(data, revision=REVISIONS.get(data))
     splits = {split: check_rows(data, split, loaded.get(split, ())) for split in SPLITS}
@@ -241,12 +241,13 @@ def check_tokens_like_other_models(args, tokenizer, texts):
     for folder in folders[:1]:
         other = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         if encode(other, texts) != encode(tokenizer, texts):
-            stop(f"{args.checkpoint} cuts sentences into other tokens than {folder}, and models "
+            stop(f"{args.checkpoint} tokenizes sentences otherwise than {folder}, and models "
                  "are compared token by token: take one vocabulary, or other --artifacts")
 
 
 def load_classifier(artifacts, name, device):
-    """(model in eval mode, fp32; tokenizer) of models/<name>, as 01 or 02 saved it."""
+    """(model in eval mode, fp32; tokenizer) of models/<name>, as 01 or 02 saved it. Of a BERT or
+    DistilBERT the last layer is computed for [CLS] alone, which is all that the head reads."""
     folder = Path(artifacts) / "models" / name
     model_stamp(artifacts, name)
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
@@ -257,9 +258,8 @@ def load_classifier(artifacts, name, device):
 
 
 def last_layer_for_cls_alone(model):
-    """The head reads [CLS] alone, so the feed-forward block of the last layer is computed for [CLS]
-    alone: the same logits in 1/18 less time for BERT, 1/9 for DistilBERT. The hook cuts the input
-    of the LayerNorm between attention and that block (attention.output.LayerNorm, sa_layer_norm);
+    """Saves 1/18 of BERT's time, 1/9 of DistilBERT's, with the same logits: behind the attention of
+    the last layer only [CLS] goes on. A hook cuts the input of the first LayerNorm of that layer;
     the last hidden state is then (b, 1, width)."""
     layers = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)][-1]
     norm = next(m for m in layers[-1].modules() if isinstance(m, torch.nn.LayerNorm))

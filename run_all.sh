@@ -41,8 +41,8 @@ for model in ${EXTRA:-}; do
   [[ " kd_twice kd_perturbed kd_hidden " = *" $model "* ]] || stop "EXTRA has '$model'; it takes kd_twice, kd_perturbed, kd_hidden"
 done
 
-# located DATA SetFit/sst5: prints the value of DATA, or SetFit/sst5, quoted for eval. A relative path counts from
-# where the user is; what is no path there may be a name of the Hub, but ARTIFACTS need not exist yet.
+# located DATA SetFit/sst5: prints the value of DATA, or SetFit/sst5, quoted for eval. A relative path gets the
+# user's folder in front if it exists there, else it may be a name of the Hub; ARTIFACTS always gets it.
 located() {
   local value=${!1:-$2}
   if [ -n "${!1:-}" ] && [[ $value != /* ]] && { [ "$1" = ARTIFACTS ] || [ -e "$here/$value" ]; }; then

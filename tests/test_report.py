@@ -54,12 +54,12 @@ def test_estimate_by_hand(six):
     assert (e["mean"], e["n"], e["seeds"]) == (2.5, 2, {42: 0.5, 43: 4.5})
     assert six.estimate(measures, "polarity cosine", six.BD, six.DK)["n"] == 0
     orders = pd.DataFrame({"seed": 42, "model": "bert", "positive": [*"aabb"], "negative": "c",
-                           "polarity": [0, 2] * 2, "misses": [True, False, True, None]})
-    e = six.estimate({"contrast": orders}, "right, adjective not in top 3", "bert")
+                           "second_polarity": [0, 2] * 2, "misses": [True, False, True, None]})
+    e = six.estimate({"contrast": orders}, "if right, adjective not in top 3", "bert")
     assert (e["mean"], e["n"]) == (0.75, 2)  # a cell is a pair of adjectives: 0.5 and 1
     of_kd = orders[::-1].assign(model="kd_tinybert", misses=[1, None, 0, 0])
     both = pd.concat([orders, of_kd])
-    e = six.estimate({"contrast": both}, "right, adjective not in top 3", "bert", "kd_tinybert")
+    e = six.estimate({"contrast": both}, "if right, adjective not in top 3", "bert", "kd_tinybert")
     assert (e["mean"], e["n"]) == (0.5, 1)  # order by order: 1 - 0 and 0 - 0
 
 
@@ -121,15 +121,15 @@ def made(folder, seeds, standins=False, methods=("shap", "lime", "ig"), text=ODD
         "explainers": (models | ids | {"k": [3], "explainer": [f"shap/{m}" for m in methods[1:]]},
                        "jaccard chance_jaccard"),
         "buckets": ({"seed": seeds, "bucket": ["all_correct", "kd_only"]}, ""),
-        "contrast": (models | {"positive": "ab", "negative": "cd", "polarity": [0, 2]},
+        "contrast": (models | {"positive": "ab", "negative": "cd", "second_polarity": [0, 2]},
                      "post_but_ratio equal_credit_ratio over_equal_credit but_minus_and misses "
                      "follows_second_clause swaps_with_clauses chance_misses misses_over_chance "
                      "less_confident_without_but confidence_drop_without_but"),
         "example": (models | {"condition": ["Original", "Without “but”", "Flipped clauses"],
                               "polarity": ["Pos"]}, "confidence"),
         "negation": (models | {"adjective": "ab", "out of scope": [None]}, "not never n't hardly"),
-        "words": (models | ids, "function_share function_token_share polarity_share "
-                  "polarity_token_share chance_misses misses")}
+        "words": (models | ids, "function_share function_token_share sentiment_share "
+                  "sentiment_token_share chance_misses misses")}
     rng, measures = np.random.default_rng(0), {}
     for name, (keys, columns) in spec.items():
         rows = [dict(zip(keys, values)) for values in product(*keys.values())]
@@ -212,7 +212,7 @@ def test_claims_turn_with_their_rows(six, tmp_path):
         assert six.evaluate(measures, comparisons, "ig")[0] == verdict
 
 
-def test_the_remedy_by_hand(six, tmp_path):
+def test_the_gain_of_alignment_by_hand(six, tmp_path):
     measures, _ = six.load_measures(made(tmp_path, (42, 43)))
     measures |= rows_of_cosines(kd_tinybert=[0.5, 0.7, 0.4, 0.6], kd_aligned=[0.7, 0.7, 0.8, 0.8],
                                 bert_next=[0.8, 0.8, 0.9, 0.9])
@@ -221,9 +221,11 @@ def test_the_remedy_by_hand(six, tmp_path):
     expected = ("**KD-aligned closes 67% [-96%, 221%] of the gap between KD-TinyBERT and BERT of "
                 "the next seed in polarity cosine with BERT (.550 → .750, of .850), accuracy .500 "
                 "against .250, training time 2.5 times KD-TinyBERT’s.**")
-    assert six.remedy(measures).startswith(expected)  # of 0.2 goes 0.1, of 0.4 0.3: 0.4 of 0.6
+    # Of 0.2 KD-aligned goes 0.1, of 0.4 it goes 0.3: 0.4 of 0.6.
+    assert six.gain_of_alignment(measures).startswith(expected)
     measures["direction"] = measures["direction"].query("seed == 42 or pair != 'bert/bert_next'")
-    assert "closes 50% of the gap" in six.remedy(measures)  # one seed has two BERTs: no interval
+    # One seed has two BERTs: no interval.
+    assert "closes 50% of the gap" in six.gain_of_alignment(measures)
 
 
 def test_gold_twin_needs_the_same_start(six):
