@@ -841,28 +841,33 @@ def listed(claims):
 
 
 def gain_of_alignment(measures):
-    """What KD-aligned gains and costs, in one sentence. Of polarity cosines with BERT the share is
-    mean(KD-aligned - KD-TinyBERT) / mean(BERT of the next seed - KD-TinyBERT), over the seeds that
-    have a BERT of the next seed; its interval is that of the seeds' own ratios."""
+    """What KD-aligned gains and costs, in a few sentences. Of polarity cosines with BERT the share
+    is mean(KD-aligned - KD-TinyBERT) / mean(BERT of the next seed - KD-TinyBERT), over the seeds
+    that have a BERT of the next seed; its interval is that of the seeds' own ratios."""
     aligned = f"{B}/{ALIGNED}"
     gain, gap = (estimate(measures, "polarity cosine", who, BK)["seeds"] for who in (aligned, NEXT))
     seeds = [seed for seed in gap if seed in gain]
     if not seeds:
         return "KD-aligned and BERT of the next seed: not both in this run."
-    means = [estimate(measures, title, who)["mean"] for title, who in (
-        ("polarity cosine", BK), ("polarity cosine", aligned), ("polarity cosine", NEXT),
-        ("accuracy", ALIGNED), ("accuracy", K))]
-    seconds = measures["models"].groupby("model")["training_seconds"].mean()
-    total, share = sum(gap[seed] for seed in seeds), "none"
-    if total > 0:  # else KD-TinyBERT agrees as much as a second BERT
+    share, total = "none", sum(gap[seed] for seed in seeds)
+    if total > 0:  # else KD-TinyBERT agrees with BERT as much as a second BERT does
         _, low, high = interval([gain[seed] / (gap[seed] or np.nan) for seed in seeds])
         share = f"{sum(gain[seed] for seed in seeds) / total:.0%}"
         share += f" [{low:.0%}, {high:.0%}]" if np.isfinite(low) else ""
-    return ("**KD-aligned closes {} of the gap between KD-TinyBERT and BERT of the next seed in "
-            "polarity cosine with BERT ({} → {}, of {}), accuracy {} against {}, training time "
-            "{:.1f} times KD-TinyBERT’s.** It is distilled like KD-TinyBERT, and also on perturbed "
-            "copies of each sentence and from the teacher’s hidden states.").format(
-                share, *map(number, means), seconds[ALIGNED] / seconds[K])
+
+    def mean(title, who):
+        return number(estimate(measures, title, who)["mean"])
+
+    seconds = measures["models"].groupby("model")["training_seconds"].mean()
+    return (f"**Can distillation keep the teacher’s reasons? KD-aligned closes {share} of the gap "
+            "between KD-TinyBERT and BERT of the next seed: polarity cosine with BERT "
+            f"{mean('polarity cosine', BK)} → {mean('polarity cosine', aligned)}, of "
+            f"{mean('polarity cosine', NEXT)}. Accuracy {mean('accuracy', ALIGNED)} against "
+            f"KD-TinyBERT’s {mean('accuracy', K)}; training takes "
+            f"{seconds[ALIGNED] / seconds[K]:.1f} times as long.** KD-aligned is distilled like "
+            "KD-TinyBERT, and also on perturbed copies of each sentence and from the teacher’s "
+            f"hidden states (claim {len(CLAIMS)}). The polarity cosine says how alike two models’ "
+            "attributions are, at most 1.")
 
 
 def opening(measures, artifacts, label, claims, stamp):

@@ -338,6 +338,7 @@ def training_stamp(args, splits, device, **inputs):
     """The stamp of a training: the flags that decide its result, and the digests of its inputs."""
     excluded = ("artifacts", "data", "device", "overwrite", "checkpoint")
     flags = {key: value for key, value in vars(args).items() if key not in excluded}
+    flags["precision"] = pick_precision(args.precision, device)
     inputs |= {"text": digest(splits), "checkpoint": checkpoint_digest(args.checkpoint)}
     return make_stamp(flags, inputs, device) | {"checkpoint": args.checkpoint}
 
