@@ -10,7 +10,7 @@ from common import (FORMAT, LABELS, already_made, cosine, digest, encode, explai
                     explain_shap, fit, load_classifier, load_encoder, load_explanations,
                     load_splits, make_stamp, mask_embedding, mean_embedding, polarity_attributions,
                     predict_proba, predicted_attributions, remove, save_classifier,
-                    shuffled_batches, token_ids, top_k, write_json, write_jsonl)
+                    shuffled_batches, token_ids, top_k, training_stamp, write_json, write_jsonl)
 from conftest import WEIGHTS
 
 import standins
@@ -380,6 +380,12 @@ def test_explanations_of_other_weights_or_sentences_are_refused(tmp_path, capsys
 def test_a_folder_that_cannot_be_written_is_found_before_the_work():
     with pytest.raises(OSError):
         already_made("/proc/models/bert_42/stamp.json", {}, False)
+
+
+def test_a_training_on_a_gpu_is_not_taken_for_one_on_a_cpu(smoke):
+    args = training_args("", precision="auto", checkpoint=str(smoke / "random-bert"))
+    stamps = [training_stamp(args, TEXTS, torch.device(name)) for name in ("cpu", "cuda")]
+    assert [stamp["arguments"]["precision"] for stamp in stamps] == ["fp32", "fp16"]
 
 
 def test_another_version_is_no_reason_to_refuse_but_another_text_is(tmp_path):
