@@ -656,11 +656,12 @@ def figure3(measures, artifacts, label):
 def dot_plots(measures, artifacts, label, caption, titles, prefix=""):
     """Figures 4-7 and 10: two columns of COLUMNS side by side, a row for each model or pair whose
     name begins with prefix, such as "bert/"."""
-    fig, axes = plt.subplots(1, 2, figsize=(7, 2.8), sharey=True)
+    rows = frame_of(measures, titles[0])
+    shown = [who for who in rows["pair" if "pair" in rows else "model"].unique()
+             if who.startswith(prefix)]
+    fig, axes = plt.subplots(1, 2, figsize=(7, 1 + 0.36 * len(shown)), sharey=True)
     for ax, title in zip(axes, titles):
-        column, rows = COLUMNS[title], frame_of(measures, title)
-        shown = [who for who in rows["pair" if "pair" in rows else "model"].unique()
-                 if who.startswith(prefix)]
+        column = COLUMNS[title]
         for y, who in enumerate(shown):
             e = estimate(measures, title, who)
             ax.plot([e["low"], e["high"]], [y, y], "k|-", linewidth=1, label="ours, 95% interval")
