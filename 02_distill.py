@@ -4,8 +4,8 @@
 
 Future Work (Section 6) asks for "constraints on internal representations or token-level
 attributions". With --perturbed and --hidden GAMMA the student also answers a perturbed copy x~ of
-each sentence, with words deleted or replaced by [MASK], much as SHAP and LIME ask a model about it,
-and the loss has two more terms (A32), H being the distance of hidden states, hidden_distance():
+each sentence, with wordpieces deleted or replaced by [MASK], much as SHAP and LIME remove them, and
+the loss has two more terms (A32), H being the distance of hidden states, hidden_distance():
 
     --perturbed --hidden GAMMA    + beta T^2 KL(p_t(x~) || p_s(x~)) + gamma H(x~)
     --perturbed                   + beta T^2 KL(p_t(x~) || p_s(x~))
@@ -45,12 +45,13 @@ def distillation_loss(student_logits, teacher_logits, labels, alpha=0.5, beta=0.
     return alpha * F.cross_entropy(student_logits, labels) + beta * temperature**2 * kl
 
 
-def perturbed_copy(ids, mask_id, rng, most=1.0):
-    """x~, a copy of one sentence. A rate r is drawn from (0, most), and each wordpiece is removed
-    with probability r: with most = 1 every number of removed wordpieces is equally likely, as in
-    Shapley's coalitions. With probability 1/2 they are deleted, else replaced by [MASK]. [CLS], the
-    first id, and [SEP], the last, stay. rng: a NumPy generator. Returns a list of ids."""
-    draws, rate = rng.random(len(ids) - 2), rng.uniform(0, most)
+def perturbed_copy(ids, mask_id, rng, max_rate=1.0):
+    """x~, a copy of one sentence. A rate r is drawn from (0, max_rate), and each wordpiece is
+    removed with probability r; with max_rate = 1 every number of removed wordpieces is equally
+    likely, as in Shapley's coalitions. With probability 1/2 they are deleted, else replaced by
+    [MASK]. [CLS], the first id, and [SEP], the last, stay. rng: a NumPy generator. Returns a list
+    of ids."""
+    draws, rate = rng.random(len(ids) - 2), rng.uniform(0, max_rate)
     removed = draws < rate
     if rng.random() < 0.5:
         inside = [piece for piece, gone in zip(ids[1:-1], removed) if not gone]
@@ -61,10 +62,10 @@ def perturbed_copy(ids, mask_id, rng, most=1.0):
 
 def hidden_distance(student_hidden, teacher_hidden, mask):
     """H: 1 - cos(h_s^k, h_t^g(k)), a mean over the tokens and over the student's layers k; g(k) is
-    the teacher's layer at the same relative depth. In the last layer only [CLS] counts, which the
-    head reads, and which alone load_classifier computes. Hidden states: the embeddings, then each
-    layer, (b, n, width); the teacher's last (b, 1, width). mask: (b, n), 1 for a token, 0 for
-    padding."""
+    the teacher's layer at the same relative depth: of twice as many layers, layer 2 k. In the last
+    layer only [CLS] counts, which the head reads, and which alone load_classifier computes. Hidden
+    states: the embeddings, then each layer, (b, n, width); the teacher's last (b, 1, width). mask:
+    (b, n), 1 for a token, 0 for padding."""
     layers, distances = len(student_hidden) - 1, []
     for k in range(1, layers + 1):
         g = k * (len(teacher_hidden) - 1) // layers
@@ -79,26 +80,28 @@ def alignment_loss(student, hidden, ids, indices, epoch, *, teacher, tokenizer, 
     """What --perturbed and --hidden add to the loss of a batch, as at the top of this file. hidden:
     the student's hidden states of the sentences; ids: their token ids; indices: their numbers in
     the training split, which with seed and epoch decide how each is perturbed."""
-    gamma, most = args.hidden, args.perturbed
+    gamma, max_rate = args.hidden, args.perturbed  # max_rate is None without --perturbed
 
-    def answers(model, ids):
+    def forward(model, ids):
         batch = pad(tokenizer, ids, student.device)
         with autocast(student.device, pick_precision(args.precision, student.device)):
             return batch["attention_mask"], model(**batch, output_hidden_states=True)
 
-    if most is None:  # H on the sentences themselves
+    if max_rate is None:  # H on the sentences themselves
         with torch.no_grad():
-            mask, theirs = answers(teacher, ids)
-        return gamma * hidden_distance(hidden, theirs.hidden_states, mask)
+            mask, of_teacher = forward(teacher, ids)
+        return gamma * hidden_distance(hidden, of_teacher.hidden_states, mask)
     rngs = [np.random.default_rng([args.seed, epoch, index]) for index in indices]
-    copies = [perturbed_copy(x, tokenizer.mask_token_id, rng, most) for x, rng in zip(ids, rngs)]
+    copies = [perturbed_copy(x, tokenizer.mask_token_id, rng, max_rate)
+              for x, rng in zip(ids, rngs)]
     with torch.no_grad():
-        mask, theirs = answers(teacher, copies)
-    _, ours = answers(student, copies)
-    kl = kl_divergence(ours.logits.float(), theirs.logits.float(), args.temperature)
+        mask, of_teacher = forward(teacher, copies)
+    _, of_student = forward(student, copies)
+    kl = kl_divergence(of_student.logits.float(), of_teacher.logits.float(), args.temperature)
     loss = args.beta * args.temperature**2 * kl
     if gamma:
-        loss = loss + gamma * hidden_distance(ours.hidden_states, theirs.hidden_states, mask)
+        states = of_student.hidden_states, of_teacher.hidden_states
+        loss = loss + gamma * hidden_distance(*states, mask)
     return loss
 
 
@@ -132,9 +135,9 @@ def parse_args(argv=None):
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the gold labels")
     parser.add_argument("--beta", type=float, default=0.5, help="weight of the teacher")
     parser.add_argument("--temperature", type=float, default=2.0, help="T of the equation")
-    parser.add_argument("--perturbed", type=float, nargs="?", const=1.0, metavar="MOST",
+    parser.add_argument("--perturbed", type=float, nargs="?", const=1.0, metavar="RATE",
                         help="learn from a perturbed copy of each sentence too; a wordpiece goes "
-                        "with a probability of at most MOST (1; with 0 the copy is the sentence)")
+                        "with a probability of at most RATE (1; with 0 the copy is the sentence)")
     parser.add_argument("--hidden", type=float, default=0.0, metavar="GAMMA",
                         help="weight of the distance of hidden states to the teacher's, on the "
                         "copies or, without --perturbed, on the sentences")

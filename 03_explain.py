@@ -81,7 +81,7 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
 
 
 def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
-    """Integrated gradients (Sundararajan et al. 2017) of the probabilities in the word embeddings.
+    """Integrated gradients (A33, Sundararajan et al. 2017) of the probabilities in the embeddings.
 
     The path leads from the sentence with `reference` (width,) in place of every wordpiece, but not
     of [CLS] and [SEP], to the sentence; the integral is a Gauss-Legendre quadrature of `steps`

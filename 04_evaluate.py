@@ -89,22 +89,24 @@ def changed_inputs(tokenizer, row, k):
     Where the units are LIME's words, all occurrences of a word are removed. The random units come
     from NumPy's default_rng with the seed CRC-32 of "0 <text>": they are the same for every model.
     """
-    ids, (_, spans) = token_ids(tokenizer, row["text"]), token_spans(tokenizer, row["text"])
-    positions_of = {position: [position] for position in range(len(ids))}  # of each unit
+    ids = token_ids(tokenizer, row["text"])
+    pieces_of = {position: [position] for position in range(len(ids))}  # {unit: its positions}
     if "words" in row:  # LIME
-        positions_of = word_pieces(row["text"], spans)
+        pieces_of = word_pieces(row["text"], token_spans(tokenizer, row["text"])[1])
 
-    def positions(units):
-        return [position for unit in units for position in positions_of[unit]]
+    def pieces(units):
+        return [position for unit in units for position in pieces_of[unit]]
 
-    top_positions, all_units = positions(top_units(scores(row), k)), list(positions_of)
+    top = pieces(top_units(scores(row), k))
     masked = list(ids)
-    for position in top_positions:
+    for position in top:
         masked[position] = tokenizer.mask_token_id
+    units, random = list(pieces_of), []
     rng = np.random.default_rng(sentence_seed(0, row["text"]))
-    draws = [rng.permutation(len(all_units))[:k] for _ in range(RANDOM_DRAWS)]
-    return {"top": remove(ids, top_positions), "masked": tuple(masked),
-            "random": [remove(ids, positions(all_units[i] for i in drawn)) for drawn in draws]}
+    for _ in range(RANDOM_DRAWS):
+        drawn = [units[i] for i in rng.permutation(len(units))[:k]]
+        random.append(remove(ids, pieces(drawn)))
+    return {"top": remove(ids, top), "masked": tuple(masked), "random": random}
 
 
 def drop_and_flip(row, p):
@@ -325,7 +327,7 @@ def main():
         weights[f"{model}_{seed}"] = weights_digest(artifacts, f"{model}_{seed}", splits)
     settings = check_alike(artifacts, explained)
 
-    measures = {"labels": [
+    measures = {"labels": [  # Figure 1, of all three splits (A1)
         {"split": split, "label": label, "sentences": [row["label"] for row in rows].count(label)}
         for split, rows in splits.items() for label in range(len(LABELS))]}
     for (model, seed), methods in explained.items():

@@ -132,8 +132,8 @@ def expectations(original, without_but, flipped, second_polarity):
     """3.7 (4)'s three expectations of a sentence (A25), from each variant's five probabilities.
     1: the predicted polarity is that of the second clause, 0 or 2.
     2: the same, and for the flipped sentence the opposite polarity is predicted.
-    3: p of the class predicted for the original falls when "but" is deleted (of the five classes,
-       A14, not of the three polarities, as in Table 5); the drop itself stands beside it."""
+    3: p of the class predicted for the original, one of five (A14), falls when "but" is deleted;
+       the drop itself stands beside it. (Table 5 has the three polarities.)"""
     predicted, flipped_to = three_polarities(original).argmax(), three_polarities(flipped).argmax()
     follows = predicted == second_polarity
     drop = original.max() - without_but[original.argmax()]
@@ -147,14 +147,15 @@ def contrast_row(sentence, explained, ask):
     ask(texts) -> five probabilities each."""
     but_row, and_row = explained[sentence["id"]], explained[sentence["and_id"]]
     ratio = post_but_ratio(but_row, predicted_attributions(but_row))
+    # Equal credit: every |phi| is the same. The paper's 0.5 has clauses of equal length in mind.
     equal_credit = post_but_ratio(but_row, np.ones(len(but_row["tokens"])))
-    ratio_but = post_but_ratio(but_row, polarity_attributions(but_row))
-    ratio_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
+    polarity_but = post_but_ratio(but_row, polarity_attributions(but_row))
+    polarity_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
     row = {key: sentence[key] for key in ("id", "positive", "negative")}
     row |= {"second_polarity": sentence["second_polarity"], "post_but_ratio": ratio,
             "equal_credit_ratio": equal_credit, "over_equal_credit": ratio - equal_credit,
-            "polarity_post_but_ratio": ratio_but, "polarity_post_and_ratio": ratio_and,
-            "but_minus_and": ratio_but - ratio_and}
+            "polarity_post_but_ratio": polarity_but, "polarity_post_and_ratio": polarity_and,
+            "but_minus_and": polarity_but - polarity_and}
     original, without_but, flipped = ask([sentence[variant] for variant in (
         "text", "without_but", "flipped")])
     row |= expectations(original, without_but, flipped, sentence["second_polarity"])

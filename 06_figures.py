@@ -6,8 +6,8 @@ Writes  report.md (with Figure 2), explanations.html, figures/figure<i>.png (0 t
 
     python 06_figures.py --artifacts artifacts
 
-Files only, never a model: seconds, anywhere. COLUMNS says what each number is and what the paper
-printed. Tables, claims and figures name a title of COLUMNS, and estimate() gives its mean and its
+Files only, never a model: seconds, anywhere. METRICS says what each number is and what the paper
+printed. Tables, claims and figures name a title of METRICS, and estimate() gives its mean and its
 interval, or those of a difference. The case studies of 3.7 (6) are pick_cases() and page().
 """
 import re
@@ -35,8 +35,8 @@ from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, ex
 B, D, K = PAPER_MODELS  # BERT, DistilBERT, KD-TinyBERT
 BD, BK, DK = PAIRS  # a pair is a string: "bert/distilbert"
 NEXT = "bert/bert_next"  # BERT of the next seed: how much two BERTs agree
-TWIN = "bert/gold_twin"  # BERT with KD-TinyBERT's twin that has no teacher, as gold_twin() finds it
-ALIGNED = "kd_aligned"  # the student whose objective asks for the teacher's reasons too
+CONTROL = "bert/gold_control"  # BERT with the gold-label control that gold_control() finds
+ALIGNED = "kd_aligned"  # distilled as Section 6 proposes, 02 with --perturbed --hidden (A32)
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference", "lime_seed": "LIME with another seed"}
 
@@ -50,10 +50,10 @@ def interval(x):
     Each axis of x is one thing that was drawn at random: (seeds, sentences), (seeds,) or (seeds,
     positive adjectives, negative adjectives). NaN is a missing value.
 
-    The variance of the mean is a sum of one term per axis: the variance of the means along it, such
-    as each seed's mean, over their number (a crossed random-effects design; as it counts the
-    residual once per axis, it is conservative). The interval is mean +- t sqrt(variance), with
-    Satterthwaite's degrees of freedom.
+    The interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. v, the variance of
+    the mean, is a sum over the axes, v = sum of var(m) / len(m), where m are the means along an
+    axis: each seed's mean, then each sentence's mean. (This is a crossed random-effects design; as
+    it counts the residual once per axis, it is conservative.)
 
     Without a value all three are NaN. Where every axis has length 1, nothing was drawn twice: low
     and high are NaN. Where all values are equal, low and high are mean +- 3 / the length of the
@@ -74,7 +74,7 @@ def interval(x):
     elif np.ptp(values) < 1e-12:  # all values are equal, but for rounding
         half = 3 / max(x.shape)
     else:
-        if sum(terms) < 1e-24:  # equal means of unequal values: all values count as one axis
+        if sum(terms) < 1e-24:  # the values differ, their means do not: take the values as one axis
             terms, freedom = [values.var(ddof=1) / values.size], [values.size - 1]
         v = np.array(terms)
         half = stats.t.ppf(0.975, v.sum()**2 / (v**2 / freedom).sum()) * np.sqrt(v.sum())
@@ -102,107 +102,108 @@ def chance_corrected(rows):
 SIGNED = (-1, 1)
 
 
-class Column(NamedTuple):
-    measure: str  # measures/<measure>.jsonl; of "agreement@10" the rows of k = 10
-    value: str | Callable  # a column of it; or a function of the rows of a seed, such as F1
+class Metric(NamedTuple):
+    file: str  # measures/<file>.jsonl; of "agreement@10" the rows of k = 10
+    value: str | Callable  # a column of the file; or a function of a seed's rows, such as F1
     paper: dict = {}  # {model or pair: the mean, or (mean, SD)}, as printed
-    baseline: str | Callable = ""  # what chance gives; as value
+    baseline: str | Callable = ""  # what chance gives, as a value
     limits: tuple = (0, 1)  # the least and the largest possible value; most are rates or shares
 
 
-COLUMNS = {
-    "accuracy": Column("predictions", "right", {B: 0.538, D: 0.517, K: 0.541}, most_frequent),
-    "weighted F1": Column("predictions", weighted_f1, {B: 0.532, D: 0.487, K: 0.530}),
-    "same class as BERT": Column("predictions", "as_bert"),
-    "ConfDrop@3": Column("faithfulness@3", "confidence_drop", {
+METRICS = {
+    "accuracy": Metric("predictions", "right", {B: 0.538, D: 0.517, K: 0.541}, most_frequent),
+    "weighted F1": Metric("predictions", weighted_f1, {B: 0.532, D: 0.487, K: 0.530}),
+    "same class as BERT": Metric("predictions", "as_bert"),
+    "ConfDrop@3": Metric("faithfulness@3", "confidence_drop", {
         B: (0.096, 0.100), D: (0.149, 0.107), K: (0.042, 0.110)}, "random_drop", SIGNED),
-    "ConfDrop@3 − random": Column("faithfulness@3", "drop_over_random", limits=SIGNED),
-    "ConfDrop@3, replaced by [MASK]": Column("faithfulness@3", "masked_drop", limits=SIGNED),
-    "FlipRate@3": Column("faithfulness@3", "flip", {B: 0.447, D: 0.393, K: 0.000}, "random_flip"),
-    "FlipRate@3 − random": Column("faithfulness@3", "flip_over_random", limits=SIGNED),
-    "FlipRate@3, replaced by [MASK]": Column("faithfulness@3", "masked_flip"),
-    "short-token ratio": Column("short_tokens", "short_token_ratio", {
+    "ConfDrop@3 − random": Metric("faithfulness@3", "drop_over_random", limits=SIGNED),
+    "ConfDrop@3, replaced by [MASK]": Metric("faithfulness@3", "masked_drop", limits=SIGNED),
+    "FlipRate@3": Metric("faithfulness@3", "flip", {B: 0.447, D: 0.393, K: 0.000}, "random_flip"),
+    "FlipRate@3 − random": Metric("faithfulness@3", "flip_over_random", limits=SIGNED),
+    "FlipRate@3, replaced by [MASK]": Metric("faithfulness@3", "masked_flip"),
+    "short-token ratio": Metric("short_tokens", "short_token_ratio", {
         B: 0.335, D: 0.352, K: 0.330}, "short_share_of_words"),
-    "Jaccard@10": Column("agreement@10", "jaccard", {BD: 0.468, BK: 0.453, DK: 0.449},
+    "Jaccard@10": Metric("agreement@10", "jaccard", {BD: 0.468, BK: 0.453, DK: 0.449},
                          "chance_jaccard"),
-    "Jaccard@10, chance-corrected": Column("agreement@10", chance_corrected, limits=(-np.inf, 1)),
-    "Overlap@10": Column("agreement@10", "overlap", {BD: 0.625, BK: 0.608, DK: 0.602},
+    "Jaccard@10, chance-corrected": Metric("agreement@10", chance_corrected, limits=(-np.inf, 1)),
+    "Overlap@10": Metric("agreement@10", "overlap", {BD: 0.625, BK: 0.608, DK: 0.602},
                          "chance_overlap"),
-    "cosine": Column("direction", "cosine", {
+    "cosine": Metric("direction", "cosine", {
         BD: (0.720, 0.351), BK: (0.592, 0.430), DK: (0.566, 0.429)}, limits=SIGNED),
-    "SD of the cosine": Column("direction", lambda rows: rows["cosine"].std(), {
+    "SD of the cosine": Metric("direction", lambda rows: rows["cosine"].std(), {
         BD: 0.351, BK: 0.430, DK: 0.429}, limits=(0, np.inf)),
-    "polarity cosine": Column("direction", "polarity_cosine", limits=SIGNED),
-    "SD of the polarity cosine": Column("direction", lambda rows: rows["polarity_cosine"].std(),
+    "polarity cosine": Metric("direction", "polarity_cosine", limits=SIGNED),
+    "SD of the polarity cosine": Metric("direction", lambda rows: rows["polarity_cosine"].std(),
                                         limits=(0, np.inf)),
-    "cosine, top 10": Column("direction", "cosine_top10", limits=SIGNED),
-    "same prediction": Column("direction", "same_prediction"),
-    "post-but ratio": Column("contrast", "post_but_ratio", {
+    "cosine, top 10": Metric("direction", "cosine_top10", limits=SIGNED),
+    "same prediction": Metric("direction", "same_prediction"),
+    "post-but ratio": Metric("contrast", "post_but_ratio", {
         B: (0.641, 0.090), D: (0.614, 0.066), K: (0.650, 0.112)}, "equal_credit_ratio"),
-    "post-but ratio − equal credit": Column("contrast", "over_equal_credit", limits=SIGNED),
-    "ratio, “but” − “and”": Column("contrast", "but_minus_and", limits=SIGNED),
-    "follows second clause": Column("contrast", "follows_second_clause"),
-    "swaps with clauses": Column("contrast", "swaps_with_clauses"),
-    "less confident without “but”": Column("contrast", "less_confident_without_but"),
-    "confidence drop without “but”": Column("contrast", "confidence_drop_without_but",
+    "post-but ratio − equal credit": Metric("contrast", "over_equal_credit", limits=SIGNED),
+    "ratio, “but” − “and”": Metric("contrast", "but_minus_and", limits=SIGNED),
+    "follows second clause": Metric("contrast", "follows_second_clause"),
+    "swaps with clauses": Metric("contrast", "swaps_with_clauses"),
+    "less confident without “but”": Metric("contrast", "less_confident_without_but"),
+    "confidence drop without “but”": Metric("contrast", "confidence_drop_without_but",
                                             limits=SIGNED),
-    "if right, adjective not in top 3": Column("contrast", "misses", baseline="chance_misses"),
-    "if right, adjective not in top 3 − chance": Column("contrast", "misses_over_chance",
+    "if right, adjective not in top 3": Metric("contrast", "misses", baseline="chance_misses"),
+    "if right, adjective not in top 3 − chance": Metric("contrast", "misses_over_chance",
                                                      limits=SIGNED),
-    "function words": Column("words", "function_share", baseline="function_token_share"),
-    "sentiment words": Column("words", "sentiment_share", baseline="sentiment_token_share"),
-    "if right, no sentiment word in top 3": Column("words", "misses", baseline="chance_misses"),
-    "not": Column("negation", "not"), "never": Column("negation", "never"),
-    "n't": Column("negation", "n't"), "hardly": Column("negation", "hardly"),
-    "out of scope": Column("negation", "out of scope"),
-    "Jaccard@3": Column("explainers@3", "jaccard", baseline="chance_jaccard")}
+    "function words": Metric("words", "function_share", baseline="function_token_share"),
+    "sentiment words": Metric("words", "sentiment_share", baseline="sentiment_token_share"),
+    "if right, no sentiment word in top 3": Metric("words", "misses", baseline="chance_misses"),
+    "not": Metric("negation", "not"), "never": Metric("negation", "never"),
+    "n't": Metric("negation", "n't"), "hardly": Metric("negation", "hardly"),
+    "out of scope": Metric("negation", "out of scope"),
+    "Jaccard@3": Metric("explainers@3", "jaccard", baseline="chance_jaccard")}
 AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adjective")}
 ORDER = "second_polarity"  # which of two adjectives stands second; no axis of its own
 
 
 def frame_of(measures, title):
-    """The rows of a column's measure, and of its k; none of what was not run."""
-    name, _, k = COLUMNS[title].measure.partition("@")
+    """The rows of a metric's file, and of its k; none of what was not run."""
+    name, _, k = METRICS[title].file.partition("@")
     rows = measures.get(name, pd.DataFrame())
     return rows[rows["k"] == int(k)] if k and len(rows) else rows
 
 
 def rows_of(measures, title, who, **where):
-    """The rows of a column for a model, such as "bert", or a pair, such as "bert/distilbert". Of
+    """The rows of a metric for a model, such as "bert", or a pair, such as "bert/distilbert". Of
     SHAP, where `where` names no other explainer."""
     rows = frame_of(measures, title)
-    who = gold_twin(measures) if who == TWIN else who
+    who = gold_control(measures) if who == CONTROL else who
     wanted = {"pair" if "/" in who else "model": who, "explainer": "shap"} | where
-    for key in wanted.keys() & set(rows):
-        rows = rows[rows[key] == wanted[key]]
+    for key, value in wanted.items():
+        if key in rows.columns:
+            rows = rows[rows[key] == value]
     return rows
 
 
 def values_of(measures, title, who, value, **where):
-    """The column as a series: a value per row, indexed by the axes of its measure (and by the order
-    of two adjectives); or where value is a function of a seed's rows, one per seed."""
+    """The metric as a series: a value per row, indexed by seed and sentence (or adjectives, and
+    their order); or where value is a function of a seed's rows, one value per seed."""
     rows = rows_of(measures, title, who, **where)
     if rows.empty:
         return pd.Series(dtype=float)
     if callable(value):
         return rows.groupby("seed").apply(value)
-    axes = AXES.get(COLUMNS[title].measure, ("seed", "id"))
+    axes = AXES.get(METRICS[title].file, ("seed", "id"))
     keys = [*axes, ORDER] if ORDER in rows else list(axes)
     return rows.set_index(keys)[value].astype(float)
 
 
 def estimate(measures, title, who, minus=None, value=None, **where):
-    """{"mean", "sd", "low", "high", "n", "seeds"} of a column, for a model or a pair; with minus,
+    """{"mean", "sd", "low", "high", "n", "seeds"} of a metric, for a model or a pair; with minus,
     of its difference from that of another, matched by seed and sentence.
 
-    Both orders of two adjectives are averaged first. n counts what is then left, the cells: a seed
-    x a sentence, or a seed x a positive x a negative adjective. A null row is left out; in a
-    difference it is one that is null for either model, so misses are compared on what both models
-    get right. sd is the SD of a seed's rows, as the paper's ±, a mean over seeds. seeds: {seed: its
-    mean}. The interval of a mean is cut at the column's limits, that of a difference is not. value:
-    in place of the column's own, for example its baseline.
+    A null row is left out; in a difference it is one that is null for either model, so misses are
+    compared on what both models get right. sd is the SD of a seed's rows, as the paper's ±, a mean
+    over seeds. For the rest, both orders of two adjectives are averaged first, which leaves n
+    cells: a seed x a sentence, or a seed x a positive x a negative adjective. seeds: {seed: its
+    mean}. The interval of a mean is cut at the metric's limits, that of a difference is not. value:
+    in place of the metric's own, for example its baseline.
     """
-    value = value or COLUMNS[title].value
+    value = value or METRICS[title].value
     values = values_of(measures, title, who, value, **where)
     if minus:  # pandas matches the rows by their index
         other = values_of(measures, title, minus, value, **where)
@@ -218,7 +219,7 @@ def estimate(measures, title, who, minus=None, value=None, **where):
     x[tuple(codes for codes, _ in places)] = cells
     mean, low, high = interval(x)
     if not minus:
-        least, largest = COLUMNS[title].limits
+        least, largest = METRICS[title].limits
         low, high = np.maximum(low, least), np.minimum(high, largest)
     return {"mean": mean, "sd": values.groupby("seed").std().mean(), "low": low, "high": high,
             "n": len(cells), "seeds": cells.groupby("seed").mean().to_dict()}
@@ -226,7 +227,9 @@ def estimate(measures, title, who, minus=None, value=None, **where):
 
 def number(value):
     """Three digits without the zero before the point, as usual where 1 is the limit."""
-    return "–" if value is None or np.isnan(value) else re.sub(r"^(-?)0", r"\1", f"{value:z.3f}")
+    if value is None or np.isnan(value):
+        return "–"
+    return re.sub(r"^(-?)0", r"\1", f"{value:z.3f}")  # z: never -0.000
 
 
 def text_of(e, sd=False):
@@ -252,7 +255,7 @@ def check_measures(artifacts):
     if any(stamp["inputs"][key] != now[key] for key in now):
         stop(f"04_evaluate.py measured other models or sentences than {artifacts} holds; run it")
     models = pd.DataFrame([name.rsplit("_", 1) for name in weights], columns=["model", "seed"])
-    shown = models.groupby("seed")["model"].agg(set(PAPER_MODELS).issubset)
+    shown = models.groupby("seed")["model"].agg(lambda there: set(PAPER_MODELS) <= set(there))
     models = models[models["seed"].map(shown)]
     if models.empty:
         stop(f"the report needs {', '.join(PAPER_MODELS)} of one seed; there are "
@@ -290,7 +293,7 @@ def load_measures(artifacts):
 def labels_of(models):
     """{model, explainer or pair: its label}. A model with an asterisk is a stand-in: not of the
     size that 3.2 gives."""
-    names = EXPLAINERS | {NEXT: "BERT of the next seed", "gold_twin": "its gold-label twin"}
+    names = EXPLAINERS | {NEXT: "BERT of the next seed", "gold_control": "the gold-label control"}
     for row in models.drop_duplicates("model").itertuples():
         # Layers, whole millions of parameters: 3.2's 110 M of BERT-base are 109.5 M.
         size = (12, 109) if row.model == B else (6, 66)
@@ -299,22 +302,22 @@ def labels_of(models):
     return names
 
 
-def gold_twin(measures):
-    """BERT's pair with the model that differs from KD-TinyBERT in its objective alone (A34):
-    TinyBERT-CE, else DistilBERT where both start from the same checkpoint; else TWIN, of which
-    there are no rows."""
+def gold_control(measures):
+    """BERT's pair with the gold-label control, the model that differs from KD-TinyBERT in its
+    objective alone (A34): TinyBERT-CE, else DistilBERT where both start from the same checkpoint;
+    else CONTROL, of which there are no rows."""
     checkpoints = dict(zip(measures["models"]["model"], measures["models"]["checkpoint"]))
     if "tinybert_ce" in checkpoints:
         return f"{B}/tinybert_ce"
-    return BD if checkpoints[D] == checkpoints[K] else TWIN
+    return BD if checkpoints[D] == checkpoints[K] else CONTROL
 
 
 # --------------------------------------------------------------------------------------------------
 # The claims, and where our number must lie for each to hold: written before the run
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
-# (section, quote, comparisons, reason of the range). A comparison (column, a, b, above, below): the
-# column's value for a, minus that for b where b is not None, must lie above and below these bounds.
+# (section, quote, comparisons, reason of the range). A comparison (metric, a, b, above, below): the
+# metric's mean for a, minus that for b where b is not None, must lie above and below these bounds.
 CLAIMS = (
     ("Abstract", "Based on the contrastive probe, TinyBERT frequently arrives at the correct label "
      "… for the wrong reasons", [("if right, adjective not in top 3", K, B, 0, None)], ""),
@@ -348,7 +351,7 @@ CLAIMS = (
      "larger than DistilBERT’s, of both cosines"),
     ("4.5", "all three models exhibit post-but ratios well above chance level",
      [("post-but ratio − equal credit", who, None, 0.05, None) for who in (B, D, K)],
-     "about half of the paper’s own smallest excess, 0.114, over equal credit"),
+     "about half of the smallest excess of the paper, 0.614 − 0.5"),
     ("4.5", "they generally recognize the contrastive structure",
      [("ratio, “but” − “and”", who, None, 0, None) for who in (B, D, K)],
      "“but” moves more credit to the second clause than “and”"),
@@ -363,7 +366,8 @@ CLAIMS = (
      "sentiment-bearing tokens",
      [("function words", K, B, 0, None), ("sentiment words", K, B, None, 0)], ""),
     ("5.2", "This behavioral pattern is a direct consequence of the distillation objective",
-     [("polarity cosine", BK, TWIN, None, 0)], "its twin: the same start, gold labels, no teacher"),
+     [("polarity cosine", BK, CONTROL, None, 0)],
+     "the control starts as KD-TinyBERT does and learns from gold labels"),
     ("5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens",
      [("if right, adjective not in top 3 − chance", B, None, None, 0),
       ("if right, adjective not in top 3 − chance", D, None, None, 0),
@@ -373,10 +377,10 @@ CLAIMS = (
     ("5.4", "maintains predictive accuracy at the expense of reasoning fidelity",
      [("accuracy", K, B, -0.05, None), ("polarity cosine", BK, NEXT, None, 0)],
      "0.05 as in 4.1; fidelity: less than between two BERTs"),
-    ("6", "hybrid distillation strategies … can mitigate the spurious patterns",
+    ("6", "may explore whether hybrid distillation strategies … can mitigate the spurious patterns",
      [("polarity cosine", f"{B}/{ALIGNED}", BK, 0, None),
       ("Jaccard@10", f"{B}/{ALIGNED}", BK, 0, None)],
-     "asked for future work: more agreement with BERT"))
+     "a question for future work there; KD-aligned agrees more with BERT"))
 
 
 def judge(e, above, below):
@@ -396,16 +400,16 @@ def evaluate(measures, comparisons, explainer="shap"):
     found = []
     for title, who, minus, above, below in comparisons:
         e = estimate(measures, title, who, minus, explainer=explainer)
-        found.append({"column": title, "of": who, "minus": minus, "above": above, "below": below,
+        found.append({"metric": title, "of": who, "minus": minus, "above": above, "below": below,
                       **e, "verdict": judge(e, above, below)})
     verdicts = {one["verdict"] for one in found}
     return next((v for v in (FAILS, UNTESTED, OPEN) if v in verdicts), HOLDS), found
 
 
 def judge_claims(measures):
-    """A record a claim: its comparisons by SHAP; the verdict of each explainer, "" where the claim
-    does not depend on one; and by_seed, SHAP's verdict of each seed alone, absent where a
-    comparison has one value per seed, as an SD."""
+    """A record for each claim: its comparisons by SHAP; the verdict of each explainer, "" where the
+    claim does not depend on one; and by_seed, SHAP's verdict of each seed alone, absent where a
+    comparison has a single value per seed, such as an SD: one value has no interval."""
     records, alone = [], {}
     for seed in sorted(measures["models"]["seed"].unique()):
         alone[int(seed)] = {name: rows[rows["seed"] == seed] if "seed" in rows else rows
@@ -425,14 +429,15 @@ def judge_claims(measures):
 
 def comparison_text(one, label):
     """What a comparison compares, in words."""
-    return f"{one['column']}, {' − '.join(label(one[key]) for key in ('of', 'minus') if one[key])}"
+    return f"{one['metric']}, {' − '.join(label(one[key]) for key in ('of', 'minus') if one[key])}"
 
 
 # --------------------------------------------------------------------------------------------------
 # Tables
 
-# heading: (keys, columns, note). Of two keys, such as model and explainer, the first makes a row
-# and the second a column, whose cell has the means of all columns.
+# heading: (keys, metrics, note). With one key a table has a row for each model, or pair, and a
+# column for each metric. With two, such as model and explainer, the second makes the columns, and
+# a cell has the means of all the metrics.
 TABLES = {
     "Accuracy and F1": (("model",), ("accuracy", "weighted F1", "same class as BERT"),
         "Section 4.1, the test split. In brackets: the most frequent class."),
@@ -488,11 +493,11 @@ def markdown(lines):
 def record_of(measures, heading, title, where):
     """The estimate of one cell, with the paper's number and the baseline's mean. where: the keys of
     its row and column, such as {"model": "bert", "explainer": "lime"}."""
-    column, who = COLUMNS[title], where.get("pair") or where["model"]
-    record = {"table": heading, **where, "column": title, **estimate(measures, title, who, **where)}
-    record |= {"paper": column.paper.get(who) if len(where) == 1 else None, "baseline": None}
-    if column.baseline and "bucket" not in where:
-        of_chance = estimate(measures, title, who, value=column.baseline, **where)
+    metric, who = METRICS[title], where.get("pair") or where["model"]
+    record = {"table": heading, **where, "metric": title, **estimate(measures, title, who, **where)}
+    record |= {"paper": metric.paper.get(who) if len(where) == 1 else None, "baseline": None}
+    if metric.baseline and "bucket" not in where:
+        of_chance = estimate(measures, title, who, value=metric.baseline, **where)
         record["baseline"] = of_chance["mean"]
     return record
 
@@ -500,7 +505,7 @@ def record_of(measures, heading, title, where):
 def cell_text(record, n):
     """Our number with its interval, its baseline in brackets, n where it is not that of the row,
     and the paper's number."""
-    parts = [text_of(record, sd=record["column"] in WITH_SD) + bracketed(record["baseline"])]
+    parts = [text_of(record, sd=record["metric"] in WITH_SD) + bracketed(record["baseline"])]
     if record["n"] != n:
         parts.append(f"n = {record['n']:,}")
     if record["paper"] is not None:
@@ -513,7 +518,7 @@ def bracketed(baseline):
 
 
 def table(measures, label, heading):
-    """(records, Markdown) of a table. Of two keys a cell has the means of all columns, each with
+    """(records, Markdown) of a table. Of two keys a cell has the means of all metrics, each with
     its baseline: ".62 (.25); .91"."""
     keys, titles, note = TABLES[heading]
     records, lines, rows = [], {}, frame_of(measures, titles[0])
@@ -528,7 +533,7 @@ def table(measures, label, heading):
             means = "; ".join(number(cell["mean"]) + bracketed(cell["baseline"]) for cell in cells)
             line[second[0]] = means if f"{n:,}" == line["n"] else f"n = {n:,}; {means}"
         else:
-            line |= {cell["column"]: cell_text(cell, n) for cell in cells}
+            line |= {cell["metric"]: cell_text(cell, n) for cell in cells}
     return records, f"## {heading}\n{note}\n\n{markdown(list(lines.values()))}"
 
 
@@ -538,7 +543,7 @@ def table5(measures, label):
     paper = {"Original": ("Pos (0.696)", "Pos (0.630)", "Pos (0.678)"),
              "Without “but”": ("Neutral (0.452)", "Pos (0.471)", "Pos (0.503)"),
              "Flipped clauses": ("Neg (0.540)", "Neg (0.519)", "Neg (0.455)")}
-    lines, example = {condition: {"seeds": condition} for condition in paper}, measures["example"]
+    lines, example = {condition: {"": condition} for condition in paper}, measures["example"]
     for (condition, model), rows in example.groupby(["condition", "model"], sort=False):
         ours = rows.groupby("polarity")["confidence"].agg(["size", "mean"])
         cell = ", ".join(f"{n} {polarity} ({number(mean)})" for polarity, n, mean in
@@ -573,7 +578,7 @@ def shown_models(measures):
 
 def printed(title, who):
     """The paper's mean; NaN where it prints none."""
-    return np.ravel(COLUMNS[title].paper.get(who, np.nan))[0]
+    return np.ravel(METRICS[title].paper.get(who, np.nan))[0]
 
 
 def figure0(measures, artifacts, label, claims):
@@ -582,12 +587,12 @@ def figure0(measures, artifacts, label, claims):
     fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
     for y, claim in enumerate(claims):
         one = next(one for one in claim["comparisons"] if one["verdict"] == claim["shap"])
-        title, of, minus = one["column"], one["of"], one["minus"]
+        title, of, minus = one["metric"], one["of"], one["minus"]
         paper, baseline = printed(title, of), np.nan
         if minus:
             paper -= printed(title, minus)
-        elif COLUMNS[title].baseline:
-            baseline = estimate(measures, title, of, value=COLUMNS[title].baseline)["mean"]
+        elif METRICS[title].baseline:
+            baseline = estimate(measures, title, of, value=METRICS[title].baseline)["mean"]
         values = [one["mean"], one["low"], one["high"], one["above"], one["below"], paper, baseline,
                   *one["seeds"].values()]
         values = np.array(values, dtype=float)  # None, no bound, becomes NaN
@@ -654,14 +659,14 @@ def figure3(measures, artifacts, label):
 
 
 def dot_plots(measures, artifacts, label, caption, titles, prefix=""):
-    """Figures 4-7 and 10: two columns of COLUMNS side by side, a row for each model or pair whose
+    """Figures 4-7 and 10: two metrics side by side, a row for each model or pair whose
     name begins with prefix, such as "bert/"."""
     rows = frame_of(measures, titles[0])
     shown = [who for who in rows["pair" if "pair" in rows else "model"].unique()
              if who.startswith(prefix)]
     fig, axes = plt.subplots(1, 2, figsize=(7, 1 + 0.36 * len(shown)), sharey=True)
     for ax, title in zip(axes, titles):
-        column = COLUMNS[title]
+        metric = METRICS[title]
         for y, who in enumerate(shown):
             e = estimate(measures, title, who)
             ax.plot([e["low"], e["high"]], [y, y], "k|-", linewidth=1, label="ours, 95% interval")
@@ -671,8 +676,8 @@ def dot_plots(measures, artifacts, label, caption, titles, prefix=""):
                     label="each seed")
             ax.plot(printed(title, who), y - 0.05, "wD", markeredgecolor="black", markersize=5,
                     label="paper")
-            if column.baseline:
-                level = estimate(measures, title, who, value=column.baseline)["mean"]
+            if metric.baseline:
+                level = estimate(measures, title, who, value=metric.baseline)["mean"]
                 ax.plot([level] * 2, [y - 0.4, y + 0.4], "k:", label="baseline")
         if NEXT in shown:
             ax.axvline(estimate(measures, title, NEXT)["mean"], color="black", linestyle="--",
@@ -686,8 +691,8 @@ def dot_plots(measures, artifacts, label, caption, titles, prefix=""):
 
 
 def figure8(measures, artifacts, label):
-    """4.4: orientations of SHAP vectors. The projection illustrates (A18): its input is the token
-    at position i of whichever sentence, padded with zeros. The angle measures."""
+    """4.4: orientations of SHAP vectors. The projection only illustrates (A18): its dimension i is
+    the token at position i, which is another token in every sentence. The angle measures."""
     seed, models = first_seed(measures), shown_models(measures)
     unit = [[0, 0]]  # makes at least two columns, also of sentences of one token
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.6))
@@ -828,7 +833,7 @@ def ledger(claims, label):
                     if one[key] is not None]
             ours.append(f"{what}: {text_of(one)} ({', '.join(must)})")
             of_seeds.append(" ".join(number(one["seeds"].get(seed)) for seed in seeds))
-            title = escaped(one["column"])
+            title = escaped(one["metric"])
         ours += [f"*{claim['reason']}*"] if claim["reason"] else []
         lines.append({"": claim["claim"], "§": claim["section"], "the paper says": claim["quote"],
                       "ours (range), *its reason*": "<br>".join(ours),
@@ -881,12 +886,13 @@ def opening(measures, artifacts, label, claims, stamp):
              gain_of_alignment(measures)]
     verdicts = [f"{verdict.capitalize()}: {listed(c for c in claims if c['shap'] == verdict)}."
                 for verdict in (HOLDS, FAILS, OPEN, UNTESTED)]
-    lines.append(f"[Claims](#claims) of the paper. {' '.join(verdicts)}")
+    lines.append(f"[Claims](#claims) of the paper, and its question for future work, {len(CLAIMS)}. "
+                 f"{' '.join(verdicts)}")
     changed = []
     for seed in seeds if len(seeds) > 1 else ():
         differ = [c for c in claims if c["by_seed"].get(seed, c["shap"]) != c["shap"]]
-        changed.append(f"seed {seed} {len(differ)} ({listed(differ)})")
-    lines += [f"Verdicts that a seed alone would change: {', '.join(changed)}."] if changed else []
+        changed.append(f"{len(differ)} by seed {seed} ({listed(differ)})")
+    lines += [f"Other verdicts, judged by one seed alone: {'; '.join(changed)}."] if changed else []
     others = []
     for explainer in ("lime", "ig"):
         differ = [c for c in claims if c[explainer] not in ("", UNTESTED, c["shap"])]
@@ -899,13 +905,12 @@ def opening(measures, artifacts, label, claims, stamp):
         lines.append("Two BERTs that differ in their seed alone agree to a Jaccard@10 of "
                      f"{text_of(jaccard)} and a polarity cosine of {text_of(cosine)}: what to "
                      "expect without compression.")
-    # Where DistilBERT is the gold-label twin, two claims are one question.
-    if gold_twin(measures) == BD:
-        pairs = {BD, BK, TWIN}
+    if gold_control(measures) == BD:
+        pairs = {BD, BK, CONTROL}
         same = [claim for claim in claims for one in claim["comparisons"]
-                if one["column"] == "polarity cosine" and {one["of"], one["minus"]} <= pairs]
+                if one["metric"] == "polarity cosine" and {one["of"], one["minus"]} <= pairs]
         lines.append(f"Claims {listed(same)} are one comparison here: DistilBERT starts as "
-                     "KD-TinyBERT does and learns from gold labels, so it is the twin.")
+                     "KD-TinyBERT does and learns from gold labels, so it is the control.")
     stand_ins = {}  # {what it is: the models that it stands for}
     for row in models.itertuples():
         what = f"{Path(row.checkpoint).name}, {row.layers} layers, {row.parameters:,} parameters"
@@ -999,7 +1004,7 @@ def main():
     report = "\n\n".join([
         "# Faithfulness and reasoning drift: this run against the paper",
         opening(measures, artifacts, label, claims, stamp),
-        figure(10, dot_plots, "Agreement with BERT by SHAP; KD-aligned is the remedy of Section 6.",
+        figure(10, dot_plots, "Agreement with BERT by SHAP; KD-aligned is what Section 6 proposes.",
                ("polarity cosine", "Jaccard@10"), f"{B}/"), figure(0, figure0, claims),
         f"## Claims\n{RULE} {completeness(measures)}", ledger(claims, label),
         f"## The data and the pipeline\n{figure(1, figure1)}", examples(load_subset(artifacts)),

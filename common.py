@@ -10,7 +10,7 @@ Read beside the paper, top to bottom:
     6. Explainers                      3.6
     7. Artifacts and shared flags
 
-A number such as A4 is our reading of a place where the paper is silent or contradicts itself. The
+A number such as A4 is an assumption of ours where the paper is silent or contradicts itself. The
 README lists them all, and describes the files that pass between the scripts.
 """
 import argparse
@@ -55,7 +55,7 @@ LABELS = ("very negative", "negative", "neutral", "positive", "very positive")  
 PAPER_MODELS = ("bert", "distilbert", "kd_tinybert")  # 3.2, in the order of its tables
 MODELS = {  # {name: label}, in the order of our tables
     "bert": "BERT", "distilbert": "DistilBERT", "kd_tinybert": "KD-TinyBERT",
-    "kd_aligned": "KD-aligned",  # Section 6's wish: 02 with --perturbed --hidden 3
+    "kd_aligned": "KD-aligned",  # as Section 6 proposes: 02 with --perturbed --hidden 3
     "tinybert_ce": "TinyBERT-CE",  # the control: TinyBERT trained on gold labels, without a teacher
     "kd_twice": "KD-twice", "kd_perturbed": "KD-perturbed", "kd_hidden": "KD-hidden"}  # ablations
 PAIRS = ("bert/distilbert", "bert/kd_tinybert", "distilbert/kd_tinybert")  # 3.7 (2)
@@ -184,7 +184,8 @@ def load_encoder(checkpoint, seed):
                if key.startswith(encoder) and "pooler" not in key]
     if missing:
         stop(f"{checkpoint} lacks {len(missing)} weights of its encoder, {min(missing)} among them")
-    # A head is new if all of it is missing from the checkpoint; one of other classes is mismatched.
+    # Only a head that is missing from the checkpoint is new. One with another number of classes is
+    # mismatched, not missing.
     head = {key for key in model.state_dict() if not key.startswith(encoder)}
     if head - set(info["missing_keys"]):
         stop(f"{checkpoint} has a classification head already; training starts from a pretrained "
@@ -258,11 +259,11 @@ def load_classifier(artifacts, name, device):
 
 
 def last_layer_for_cls_alone(model):
-    """Saves 1/18 of BERT's time, 1/9 of DistilBERT's, with the same logits: behind the attention of
-    the last layer only [CLS] goes on. A hook cuts the input of the first LayerNorm of that layer;
-    the last hidden state is then (b, 1, width)."""
+    """Saves 1/18 of BERT's time, 1/9 of DistilBERT's, with the same logits: after the attention of
+    the last layer only [CLS] is processed further. A hook cuts the input of the LayerNorm that
+    follows the attention; the last hidden state is then (b, 1, width)."""
     layers = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)][-1]
-    norm = next(m for m in layers[-1].modules() if isinstance(m, torch.nn.LayerNorm))
+    norm = next(m for m in layers[-1].modules() if isinstance(m, torch.nn.LayerNorm))  # the first
     norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
 
 
@@ -345,12 +346,12 @@ def training_stamp(args, splits, device, **inputs):
 
 def shuffled_batches(lengths, size, seed, epoch, group_by_length):
     """Index lists of one epoch's batches, by seed and epoch. lengths: tokens of each sentence."""
-    order, stretch = np.random.default_rng([seed, epoch]).permutation(len(lengths)), 50 * size
+    order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
     if not group_by_length:
         return np.split(order, range(size, len(order), size))
     # sort by length within stretches of 50 batches, then shuffle the batches
-    shuffled_lengths, stretch_of = np.array(lengths)[order], np.arange(len(order)) // stretch
-    order = order[np.lexsort((shuffled_lengths, stretch_of))]  # by stretch, then by length
+    stretch = np.arange(len(order)) // (50 * size)
+    order = order[np.lexsort((np.array(lengths)[order], stretch))]  # by stretch, then by length
     batches = np.split(order, range(size, len(order), size))
     np.random.default_rng([seed, epoch, 1]).shuffle(batches)
     return batches
@@ -527,8 +528,8 @@ def mask_embedding(model, tokenizer, vector):
 
 
 def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
-    """SHAP values of the five probabilities: shap.Explainer with its text masker and its partition
-    algorithm, whose values are Owen values (3.6).
+    """SHAP values of the five probabilities (3.6): shap.Explainer with its text masker and its
+    partition algorithm. Its values are Owen values, Shapley values along a tree of groups (A12).
 
     SHAP puts [MASK] by position in the wordpiece ids, so that attributions and tokens are aligned
     (3.3, A31). reference: the embedding (width,) of an absent token; None is that of [MASK].
@@ -538,13 +539,13 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     ArithmeticError.
     """
     import shap
-    answers = {}  # SHAP asks for about 41% a second time
+    known = {}  # SHAP asks for about 41% a second time
 
     def f(coalitions):  # of wordpiece ids, each with [CLS] and [SEP]
         inputs = [tuple(int(i) for i in coalition[1:-1]) for coalition in coalitions]
-        new = [x for x in dict.fromkeys(inputs) if x not in answers]
-        answers.update(zip(new, predict_proba(model, tokenizer, new)))
-        return np.array([answers[x] for x in inputs])
+        new = [x for x in dict.fromkeys(inputs) if x not in known]
+        known.update(zip(new, predict_proba(model, tokenizer, new)))
+        return np.array([known[x] for x in inputs])
 
     tokens, spans = token_spans(tokenizer, text)
     p = predict_proba(model, tokenizer, [text])[0]

@@ -9,7 +9,8 @@
 #
 # Settings, as environment variables. A relative path counts from the folder that you are in.
 #   SEEDS="42 43 44"  train every model once for each of these seeds. BERT of one seed is compared with
-#                     BERT of the next one; with one seed, BERT is therefore trained with seed + 1 too
+#                     BERT of the next one, the last with the first; with one seed, BERT is therefore
+#                     trained with seed + 1 too
 #   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label
 #   PER_CLASS=30      test sentences of each class to explain
 #   EXTRA="kd_twice kd_perturbed kd_hidden"   ablations of KD-aligned to train and explain as well
@@ -44,14 +45,17 @@ done
 # located DATA SetFit/sst5: prints the value of DATA, or SetFit/sst5, quoted for eval. A relative path gets the
 # user's folder in front if it exists there, else it may be a name of the Hub; ARTIFACTS always gets it.
 located() {
-  local value=${!1:-$2}
-  if [ -n "${!1:-}" ] && [[ $value != /* ]] && { [ "$1" = ARTIFACTS ] || [ -e "$here/$value" ]; }; then
-    value=$here/$value
+  local value=${!1:-}
+  if [ -z "$value" ]; then
+    value=$2
+  elif [[ $value != /* ]]; then
+    if [ "$1" = ARTIFACTS ] || [ -e "$here/$value" ]; then value=$here/$value; fi
   fi
   printf %q "$value"
 }
 
-# --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv
+# --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv.
+# (environment.py and, below, standins.py stand in tests/, but the presets need them too.)
 
 python=python3
 lacking=$($python tests/environment.py) || exit 2

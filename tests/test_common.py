@@ -149,7 +149,7 @@ def test_perturbed_copies_remove_every_number_of_pieces_equally_often(scripts):
     assert not [copy for copy in deleted if mask in copy]
     assert 0.9 < len(deleted) / len(masked) < 1.1
     assert [101, 102] in made and all(sorted(copy[1:-1]) == copy[1:-1] for copy in deleted)
-    assert copies(scripts, ids, mask, 9, most=0) == [ids] * 9
+    assert copies(scripts, ids, mask, 9, max_rate=0) == [ids] * 9
 
 
 def test_the_distance_of_hidden_states_by_hand(scripts):

@@ -85,7 +85,7 @@ def test_judge(six, low, high, verdict):
 
 
 def test_the_papers_numbers_and_claims(six):
-    columns = six.COLUMNS
+    columns = six.METRICS
     for rate in columns["FlipRate@3"].paper.values():
         assert round(rate * 150) / 150 == pytest.approx(rate, abs=5e-4)  # 67, 59 and 0 of 150
     for pair, overlap in columns["Overlap@10"].paper.items():  # by Jensen, where all have 10 tokens
@@ -228,11 +228,11 @@ def test_the_gain_of_alignment_by_hand(six, tmp_path):
     assert "closes 50% of the gap" in six.gain_of_alignment(measures)
 
 
-def test_gold_twin_needs_the_same_start(six):
+def test_gold_control_needs_the_same_start(six):
     models = ["distilbert", "kd_tinybert", "tinybert_ce"]
-    for starts, pair in (("xx", six.BD), ("xy", six.TWIN), ("xyy", "bert/tinybert_ce")):
+    for starts, pair in (("xx", six.BD), ("xy", six.CONTROL), ("xyy", "bert/tinybert_ce")):
         rows = pd.DataFrame(zip(models, starts), columns=["model", "checkpoint"])
-        assert six.gold_twin({"models": rows}) == pair
+        assert six.gold_control({"models": rows}) == pair
 
 
 def test_cases_by_rule(six):
