@@ -886,7 +886,7 @@ def opening(measures, artifacts, label, claims, stamp):
              gain_of_alignment(measures)]
     verdicts = [f"{verdict.capitalize()}: {listed(c for c in claims if c['shap'] == verdict)}."
                 for verdict in (HOLDS, FAILS, OPEN, UNTESTED)]
-    lines.append(f"[Claims](#claims) of the paper, and its question for future work, {len(CLAIMS)}. "
+    lines.append("[Claims](#claims) of the paper, the last its question for future work. "
                  f"{' '.join(verdicts)}")
     changed = []
     for seed in seeds if len(seeds) > 1 else ():
