@@ -62,7 +62,7 @@ def perturbed_copy(ids, mask_id, rng, max_rate=1.0):
 
 def hidden_distance(student_hidden, teacher_hidden, mask):
     """H: 1 - cos(h_s^k, h_t^g(k)), a mean over the tokens and over the student's layers k; g(k) is
-    the teacher's layer at the same relative depth: of twice as many layers, layer 2 k. In the last
+    the teacher's layer at the same relative depth (layer 2k if it has twice as many). In the last
     layer only [CLS] counts, which the head reads, and which alone load_classifier computes. Hidden
     states: the embeddings, then each layer, (b, n, width); the teacher's last (b, 1, width). mask:
     (b, n), 1 for a token, 0 for padding."""
@@ -70,6 +70,7 @@ def hidden_distance(student_hidden, teacher_hidden, mask):
     for k in range(1, layers + 1):
         g = k * (len(teacher_hidden) - 1) // layers
         tokens = slice(0, 1) if k == layers else slice(None)
+        # The teacher's last state has [CLS] alone: last_layer_for_cls_alone in common.py.
         student, teacher = student_hidden[k][:, tokens], teacher_hidden[g][:, tokens]
         distance = 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
         distances.append((distance * mask[:, tokens]).sum() / mask[:, tokens].sum())
@@ -136,8 +137,9 @@ def parse_args(argv=None):
     parser.add_argument("--beta", type=float, default=0.5, help="weight of the teacher")
     parser.add_argument("--temperature", type=float, default=2.0, help="T of the equation")
     parser.add_argument("--perturbed", type=float, nargs="?", const=1.0, metavar="RATE",
-                        help="learn from a perturbed copy of each sentence too; a wordpiece goes "
-                        "with a probability of at most RATE (1; with 0 the copy is the sentence)")
+                        help="learn from a perturbed copy of each sentence too; a wordpiece is "
+                        "removed with a probability of at most RATE (1 if not given; 0, a copy "
+                        "that is the sentence, is the control for compute)")
     parser.add_argument("--hidden", type=float, default=0.0, metavar="GAMMA",
                         help="weight of the distance of hidden states to the teacher's, on the "
                         "copies or, without --perturbed, on the sentences")

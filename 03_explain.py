@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, digest, encode, explain_missing,
+from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, digest, encode, explain_all,
                     explain_shap, load_classifier, load_splits, load_subset, make_stamp,
                     mean_embedding, model_name, pad, pick_device, pick_precision, positive,
                     predict_proba, predicted_attributions, run, sentence_seed, stop, token_spans,
@@ -83,8 +83,8 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
 def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     """Integrated gradients (A33, Sundararajan et al. 2017) of the probabilities in the embeddings.
 
-    The path leads from the sentence with `reference` (width,) in place of every wordpiece, but not
-    of [CLS] and [SEP], to the sentence; the integral is a Gauss-Legendre quadrature of `steps`
+    The path leads from a baseline, in which every wordpiece but [CLS] and [SEP] has the embedding
+    `reference` (width,), to the sentence; the integral is a Gauss-Legendre quadrature of `steps`
     points. The fields are those of explain_shap, and completeness_gap (5,):
     |sum of attributions - (p(sentence) - p(reference))|.
     """
@@ -165,8 +165,8 @@ def main():
     precision = pick_precision(args.lime_precision, device)
     reference = mean_embedding(model, tokenizer, splits["train"])
 
-    def explain_by_shap(row, absent):
-        return explain_shap(model, tokenizer, row["text"], absent, args.max_evals)
+    def explain_by_shap(row, reference):
+        return explain_shap(model, tokenizer, row["text"], reference, args.max_evals)
 
     def explain_by_lime(row, seed):  # A13: the predicted class; the library's default is class 1
         return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
@@ -177,9 +177,9 @@ def main():
 
     lime_settings = {"lime_samples": args.lime_samples, "lime_precision": precision}
     methods = {  # {method: (how to explain a row, the settings that its stamp holds)}
-        "shap": (partial(explain_by_shap, absent=reference),
+        "shap": (partial(explain_by_shap, reference=reference),
                  {"max_evals": args.max_evals, "reference": "mean embedding"}),
-        "shap_mask": (partial(explain_by_shap, absent=None),
+        "shap_mask": (partial(explain_by_shap, reference=None),
                       {"max_evals": args.max_evals, "reference": "[MASK]"}),
         "lime": (partial(explain_by_lime, seed=SEED), lime_settings | {"lime_seed": SEED}),
         "lime_seed": (partial(explain_by_lime, seed=SEED + 1),
@@ -189,7 +189,7 @@ def main():
         explain, settings = methods[method]
         stamp = make_stamp(settings | {"sentences": len(rows)}, inputs, device)
         path = Path(args.artifacts) / "explanations" / f"{name}.{method}.jsonl"
-        row = explain_missing(path, rows, explain, stamp, args.overwrite)[0]
+        row = explain_all(path, rows, explain, stamp, args.overwrite)[0]
         if "tokens" in row:  # an example on the terminal: the five tokens of largest attribution
             phi = predicted_attributions(row)
             largest = ", ".join(f"{row['tokens'][i]} {phi[i]:+.3f}" for i in top_k(phi, 5))

@@ -174,7 +174,8 @@ def chance_agreement(n, k):
 
 
 def agreement(a, b, k):
-    """Of the top k units of two explanations (series) of one sentence, beside chance."""
+    """Jaccard and Overlap of the top k units of two explanations (series) of one sentence, beside
+    those that chance gives."""
     first, second = set(top_units(a, k)), set(top_units(b, k))
     chance_jaccard, chance_overlap = chance_agreement(len(a), k)
     return {"k": k, "n_tokens": len(a), "jaccard": jaccard(first, second),
@@ -223,14 +224,14 @@ def completeness(row):
 def check_alike(artifacts, explained):
     """{explainer: its settings}. Stops where two models were explained with other settings, or
     where their tokenizers cut a sentence differently: position 3 is then not the same token."""
-    settings, reference, reference_rows = {}, None, []
+    settings, first_name, first_rows = {}, None, []
     for (model, seed), methods in explained.items():
         name = f"{model}_{seed}"
-        if reference is None:
-            reference, reference_rows = name, methods["shap"]
-        for row, other in zip(methods["shap"], reference_rows):
+        if first_name is None:
+            first_name, first_rows = name, methods["shap"]
+        for row, other in zip(methods["shap"], first_rows):
             if row["spans"] != other["spans"]:
-                stop(f"the tokenizers of {reference} and {name} cut {row['id']} differently; only "
+                stop(f"the tokenizers of {first_name} and {name} cut {row['id']} differently; only "
                      "models of one vocabulary can be compared")
         for method in [method for method, rows in methods.items() if rows]:
             stamp = read_json(artifacts / "explanations" / f"{name}.{method}.stamp.json")

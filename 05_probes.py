@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import (SEED, cli, digest, explain_missing, explain_shap, explained_models,
+from common import (SEED, cli, digest, explain_all, explain_shap, explained_models,
                     load_classifier, load_explanations, load_splits, load_subset, make_stamp,
                     mean_embedding, model_name, pick_device, polarity_attributions, positive,
                     predict_proba, predicted_attributions, read_json, run, stop, top_k,
@@ -120,18 +120,18 @@ def credit_of(row, words, k=3):
             "chance": comb(n - m, len(top)) / comb(n, len(top)) if m else None}
 
 
-def missed_although_right(right_label, credit):
+def missed_although_right(label_is_right, credit):
     """A29, "right for the wrong reasons": misses and chance of credit_of, null where the label, or
     in the contrastive set the polarity of A23, is wrong, or the sentence has none of the words."""
-    misses, chance = (credit["misses"], credit["chance"]) if right_label else (None, None)
-    return {"right_label": right_label, "misses": misses, "chance_misses": chance,
+    misses, chance = (credit["misses"], credit["chance"]) if label_is_right else (None, None)
+    return {"label_is_right": label_is_right, "misses": misses, "chance_misses": chance,
             "misses_over_chance": None if misses is None else misses - chance}
 
 
 def expectations(original, without_but, flipped, second_polarity):
     """3.7 (4)'s three expectations of a sentence (A25), from each variant's five probabilities.
     1: the predicted polarity is that of the second clause, 0 or 2.
-    2: the same, and for the flipped sentence the opposite polarity is predicted.
+    2: 1 holds, and for the flipped sentence the opposite polarity is predicted.
     3: p of the class predicted for the original, one of five (A14), falls when "but" is deleted;
        the drop itself stands beside it. (Table 5 has the three polarities.)"""
     predicted, flipped_to = three_polarities(original).argmax(), three_polarities(flipped).argmax()
@@ -234,7 +234,7 @@ def explain_sentences(name, model, tokenizer, sentences, splits, args):
     settings = {"max_evals": of_03["max_evals"], "frame": FRAME}
     inputs = {"weights": weights_digest(args.artifacts, name, splits), "text": digest(splits)}
     reference = mean_embedding(model, tokenizer, splits["train"])
-    done = explain_missing(
+    done = explain_all(
         Path(args.artifacts) / f"probes/{name}.shap.jsonl", rows,
         lambda row: explain_shap(model, tokenizer, row["text"], reference, settings["max_evals"]),
         make_stamp(settings, inputs, model.device), args.overwrite)

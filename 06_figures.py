@@ -1,7 +1,7 @@
 """Sections 4 and 5: the paper's tables and figures beside ours, its claims judged, cases shown.
 
 Reads   measures/ with the stamps of 04 and 05, subset.jsonl, explanations/, probes/, runs.jsonl
-Writes  report.md (with Figure 2), explanations.html, figures/figure<i>.png (0 to 10),
+Writes  report.md (with Figure 2), explanations.html, figures/figure<i>.png (0 and 10 are ours),
         tables/estimates.jsonl, tables/claims.jsonl
 
     python 06_figures.py --artifacts artifacts
@@ -35,7 +35,7 @@ from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, ex
 B, D, K = PAPER_MODELS  # BERT, DistilBERT, KD-TinyBERT
 BD, BK, DK = PAIRS  # a pair is a string: "bert/distilbert"
 NEXT = "bert/bert_next"  # BERT of the next seed: how much two BERTs agree
-CONTROL = "bert/gold_control"  # BERT with the gold-label control that gold_control() finds
+CONTROL = "bert/gold_control"  # stands for the pair that gold_control() finds
 ALIGNED = "kd_aligned"  # distilled as Section 6 proposes, 02 with --perturbed --hidden (A32)
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference", "lime_seed": "LIME with another seed"}
@@ -52,8 +52,9 @@ def interval(x):
 
     The interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. v, the variance of
     the mean, is a sum over the axes, v = sum of var(m) / len(m), where m are the means along an
-    axis: each seed's mean, then each sentence's mean. (This is a crossed random-effects design; as
-    it counts the residual once per axis, it is conservative.)
+    axis: each seed's mean, then each sentence's mean. This is a crossed random-effects design. (Of
+    a residual with variance s2 it counts 2 s2 / (seeds x sentences), which is conservative.) Where
+    the values differ but the means along each axis do not, the values are taken as one axis.
 
     Without a value all three are NaN. Where every axis has length 1, nothing was drawn twice: low
     and high are NaN. Where all values are equal, low and high are mean +- 3 / the length of the
@@ -74,7 +75,7 @@ def interval(x):
     elif np.ptp(values) < 1e-12:  # all values are equal, but for rounding
         half = 3 / max(x.shape)
     else:
-        if sum(terms) < 1e-24:  # the values differ, their means do not: take the values as one axis
+        if sum(terms) < 1e-24:  # the values differ, their means do not
             terms, freedom = [values.var(ddof=1) / values.size], [values.size - 1]
         v = np.array(terms)
         half = stats.t.ppf(0.975, v.sum()**2 / (v**2 / freedom).sum()) * np.sqrt(v.sum())
@@ -106,7 +107,7 @@ class Metric(NamedTuple):
     file: str  # measures/<file>.jsonl; of "agreement@10" the rows of k = 10
     value: str | Callable  # a column of the file; or a function of a seed's rows, such as F1
     paper: dict = {}  # {model or pair: the mean, or (mean, SD)}, as printed
-    baseline: str | Callable = ""  # what chance gives, as a value
+    baseline: str | Callable = ""  # what chance gives: a column or a function, as for value
     limits: tuple = (0, 1)  # the least and the largest possible value; most are rates or shares
 
 
@@ -157,19 +158,19 @@ METRICS = {
     "out of scope": Metric("negation", "out of scope"),
     "Jaccard@3": Metric("explainers@3", "jaccard", baseline="chance_jaccard")}
 AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adjective")}
-ORDER = "second_polarity"  # which of two adjectives stands second; no axis of its own
+ORDER = "second_polarity"  # which of two adjectives stands second; both orders are averaged
 
 
 def frame_of(measures, title):
-    """The rows of a metric's file, and of its k; none of what was not run."""
+    """The rows of a metric's file, and of its k; an empty frame if there are none."""
     name, _, k = METRICS[title].file.partition("@")
     rows = measures.get(name, pd.DataFrame())
     return rows[rows["k"] == int(k)] if k and len(rows) else rows
 
 
 def rows_of(measures, title, who, **where):
-    """The rows of a metric for a model, such as "bert", or a pair, such as "bert/distilbert". Of
-    SHAP, where `where` names no other explainer."""
+    """The rows of a metric for a model, such as "bert", or a pair, such as "bert/distilbert". The
+    explainer is SHAP if `where` names no other."""
     rows = frame_of(measures, title)
     who = gold_control(measures) if who == CONTROL else who
     wanted = {"pair" if "/" in who else "model": who, "explainer": "shap"} | where
@@ -198,10 +199,10 @@ def estimate(measures, title, who, minus=None, value=None, **where):
 
     A null row is left out; in a difference it is one that is null for either model, so misses are
     compared on what both models get right. sd is the SD of a seed's rows, as the paper's ±, a mean
-    over seeds. For the rest, both orders of two adjectives are averaged first, which leaves n
-    cells: a seed x a sentence, or a seed x a positive x a negative adjective. seeds: {seed: its
-    mean}. The interval of a mean is cut at the metric's limits, that of a difference is not. value:
-    in place of the metric's own, for example its baseline.
+    over seeds. All else is of cells: a cell is a seed x a sentence, or a seed x a positive x a
+    negative adjective, whose two orders are averaged into one. n counts the cells. seeds: {seed:
+    its mean}. The interval of a mean is cut at the metric's limits, that of a difference is not.
+    value: in place of the metric's own, for example its baseline.
     """
     value = value or METRICS[title].value
     values = values_of(measures, title, who, value, **where)
@@ -416,7 +417,7 @@ def judge_claims(measures):
                             for name, rows in measures.items()}
     for i, (section, quote, comparisons, reason) in enumerate(CLAIMS, 1):
         record = {"claim": i, "section": section, "quote": quote, "reason": reason}
-        record["shap"], record["comparisons"] = evaluate(measures, comparisons)
+        record["verdict"], record["comparisons"] = evaluate(measures, comparisons)
         explained = any("explainer" in frame_of(measures, title) for title, *_ in comparisons)
         for explainer in ("lime", "ig"):
             record[explainer] = evaluate(measures, comparisons, explainer)[0] if explained else ""
@@ -518,14 +519,15 @@ def bracketed(baseline):
 
 
 def table(measures, label, heading):
-    """(records, Markdown) of a table. Of two keys a cell has the means of all metrics, each with
-    its baseline: ".62 (.25); .91"."""
+    """(records, Markdown) of a table. If it has two keys, a cell has the means of all metrics, each
+    with its baseline: ".62 (.25); .91"."""
     keys, titles, note = TABLES[heading]
     records, lines, rows = [], {}, frame_of(measures, titles[0])
     combinations = rows[list(keys)].dropna().drop_duplicates() if len(rows) else rows
     for where in combinations.to_dict("records"):
         cells = [record_of(measures, heading, title, where) for title in titles]
         records += cells
+        # The headings of the row and, if the table has two keys, of the column.
         first, *second = (escaped(label(value)) for value in where.values())
         n = cells[0]["n"]
         line = lines.setdefault(first, {"": first, "n": f"{n:,}"})
@@ -586,7 +588,7 @@ def figure0(measures, artifacts, label, claims):
     of its own: its numbers are divided so that they fit between -1 and 1. The text is outside."""
     fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
     for y, claim in enumerate(claims):
-        one = next(one for one in claim["comparisons"] if one["verdict"] == claim["shap"])
+        one = next(one for one in claim["comparisons"] if one["verdict"] == claim["verdict"])
         title, of, minus = one["metric"], one["of"], one["minus"]
         paper, baseline = printed(title, of), np.nan
         if minus:
@@ -599,7 +601,7 @@ def figure0(measures, artifacts, label, claims):
         mean, low, high, above, below, paper, baseline, *seeds = (
             values / (1.1 * np.nanmax([*abs(values), 1e-9])))
         left, right = np.nan_to_num(above, nan=-1), np.nan_to_num(below, nan=1)
-        mark, colour = MARKS[claim["shap"]]
+        mark, colour = MARKS[claim["verdict"]]
         ax.barh(y, right - left, 0.78, left, color="#E3ECE3")  # where the claim holds
         ax.plot([low, high], [y, y], "k-")
         ax.plot(seeds, [y + 0.27] * len(seeds), "k.", markersize=3)
@@ -610,7 +612,7 @@ def figure0(measures, artifacts, label, claims):
                                  break_on_hyphens=False)
         what = textwrap.fill(comparison_text(one, label), 66, break_on_hyphens=False)
         ax.text(-2.85, y, f"{quote}\n{what}", va="center", size=6.5)
-        ax.text(1.05, y, f"{claim['shap']}\n{text_of(one)}", va="center", size=6.5,
+        ax.text(1.05, y, f"{claim['verdict']}\n{text_of(one)}", va="center", size=6.5,
                 color="black" if colour == "white" else colour)
         if y == 0 or claims[y - 1]["section"] != claim["section"]:
             ax.text(-3.3, y, claim["section"], va="center", size=7, weight="bold")
@@ -838,7 +840,7 @@ def ledger(claims, label):
         lines.append({"": claim["claim"], "§": claim["section"], "the paper says": claim["quote"],
                       "ours (range), *its reason*": "<br>".join(ours),
                       f"seeds {' '.join(map(str, seeds))}": "<br>".join(of_seeds),
-                      **{EXPLAINERS[key]: claim[key] for key in ("shap", "lime", "ig")}})
+                      "SHAP": claim["verdict"], "LIME": claim["lime"], "IG": claim["ig"]})
     return markdown(lines)
 
 
@@ -884,18 +886,18 @@ def opening(measures, artifacts, label, claims, stamp):
     lines = [f"**Seeds: {', '.join(map(str, seeds))}. The intervals cover {covers}.** "
              "[explanations.html](explanations.html) shows the sentences, most drift first.",
              gain_of_alignment(measures)]
-    verdicts = [f"{verdict.capitalize()}: {listed(c for c in claims if c['shap'] == verdict)}."
+    verdicts = [f"{verdict.capitalize()}: {listed(c for c in claims if c['verdict'] == verdict)}."
                 for verdict in (HOLDS, FAILS, OPEN, UNTESTED)]
     lines.append("[Claims](#claims) of the paper, the last its question for future work. "
                  f"{' '.join(verdicts)}")
     changed = []
     for seed in seeds if len(seeds) > 1 else ():
-        differ = [c for c in claims if c["by_seed"].get(seed, c["shap"]) != c["shap"]]
+        differ = [c for c in claims if c["by_seed"].get(seed, c["verdict"]) != c["verdict"]]
         changed.append(f"{len(differ)} by seed {seed} ({listed(differ)})")
     lines += [f"Other verdicts, judged by one seed alone: {'; '.join(changed)}."] if changed else []
     others = []
     for explainer in ("lime", "ig"):
-        differ = [c for c in claims if c[explainer] not in ("", UNTESTED, c["shap"])]
+        differ = [c for c in claims if c[explainer] not in ("", UNTESTED, c["verdict"])]
         there = sorted(set(rows_of(measures, "cosine", BK, explainer=explainer).get("seed", [])))
         of = "" if there == seeds else f" (seeds: {', '.join(map(str, there)) or 'none'})"
         others.append(f"{EXPLAINERS[explainer]}{of} on {listed(differ)}")
@@ -1023,7 +1025,7 @@ def main():
     write_text(artifacts / "report.md", f"{report}\n")
     write_text(artifacts / "explanations.html", page(measures, artifacts, label))
     for claim in claims:
-        print(f"{claim['claim']:2} {claim['shap']:13} {claim['quote'][:75]}")
+        print(f"{claim['claim']:2} {claim['verdict']:13} {claim['quote'][:75]}")
     print(f"wrote {artifacts / 'report.md'} and explanations.html")
     return args
 

@@ -242,7 +242,7 @@ def check_tokens_like_other_models(args, tokenizer, texts):
     for folder in folders[:1]:
         other = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         if encode(other, texts) != encode(tokenizer, texts):
-            stop(f"{args.checkpoint} tokenizes sentences otherwise than {folder}, and models "
+            stop(f"{args.checkpoint} tokenizes sentences differently from {folder}, and models "
                  "are compared token by token: take one vocabulary, or other --artifacts")
 
 
@@ -513,13 +513,13 @@ def mean_embedding(model, tokenizer, train):
 
 
 @contextmanager
-def mask_embedding(model, tokenizer, vector):
-    """SHAP puts [MASK] for an absent token; inside the block [MASK] has the embedding `vector`
+def mask_embedding(model, tokenizer, reference):
+    """SHAP puts [MASK] for an absent token; inside the block [MASK] has the embedding `reference`
     (width,)."""
     table, mask_id = model.get_input_embeddings().weight, tokenizer.mask_token_id
     kept = table[mask_id].detach().clone()
     with torch.no_grad():
-        table[mask_id] = vector
+        table[mask_id] = reference
     try:
         yield
     finally:
@@ -534,7 +534,7 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     SHAP puts [MASK] by position in the wordpiece ids, so that attributions and tokens are aligned
     (3.3, A31). reference: the embedding (width,) of an absent token; None is that of [MASK].
     Returns tokens and spans of the n wordpieces, attributions (n, 5), special_attributions (2, 5)
-    of [CLS] and [SEP] (which get credit when the budget ends before all groups are split, A12) and
+    of [CLS] and [SEP] (not zero where the budget ends before all groups are split, A12) and
     base_values (5,). The three add up to the probabilities of the text, to 1e-6 on a CPU; if not:
     ArithmeticError.
     """
@@ -682,7 +682,7 @@ def read_stamp(path):
     """The stamp of an artifact; stops where another version of the kit made it."""
     stamp = read_json(path)
     if stamp.get("format") != FORMAT:
-        stop(f"{path} is of another version of this kit; --artifacts DIR writes elsewhere")
+        stop(f"{path} was made by another version of this kit; --artifacts DIR writes elsewhere")
     return stamp
 
 
@@ -747,8 +747,8 @@ def load_subset(artifacts):
     return read_jsonl(path)
 
 
-def explain_missing(path, rows, explain, stamp, overwrite):
-    """Explain the rows that are not yet in the file, append each as a line, return all in order.
+def explain_all(path, rows, explain, stamp, overwrite):
+    """All rows, explained. Those that are not yet in the file are explained and appended to it.
 
     explain(row) -> dict to add to the row. A line that an interruption cut off is dropped. The
     stamp lies beside the file: other settings than it names are refused, or with overwrite replace

@@ -55,7 +55,7 @@ located() {
 }
 
 # --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv.
-# (environment.py and, below, standins.py stand in tests/, but the presets need them too.)
+# (environment.py and, below, standins.py are in tests/, but the presets need them too.)
 
 python=python3
 lacking=$($python tests/environment.py) || exit 2
@@ -96,12 +96,13 @@ stage() {  # stage "01_train.py --model bert ..."; eval, for the paths in it are
 
 together() {  # stages that do not need each other, a line each, two at a time
   if [ $jobs = 1 ]; then
-    while read -r line; do stage "$line" < /dev/null; done <<< "$1"
-  else
-    [ "$gpus" != 0 ] || local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}
-    tr '\n' '\0' <<< "$1" | xargs -0 -n 1 -P $jobs $slot \
-      bash -c 'echo "--- $1"; eval "exec $python $1 --artifacts $out"' _ || exit 2
+    while read -r line; do stage "$line" < /dev/null; done <<< "$1"  # a stage must not read the list
+    return
   fi
+  if [ "$gpus" = 0 ]; then local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}; fi
+  # xargs gives each line to a shell of its own, as its $1.
+  tr '\n' '\0' <<< "$1" | xargs -0 -n 1 -P $jobs $slot \
+    bash -c 'echo "--- $1"; eval "exec $python $1 --artifacts $out"' _ || exit 2
 }
 
 # --- The presets
@@ -154,7 +155,7 @@ train() {  # train kd_aligned 42
     kd_tinybert) echo "$distil $flags" ;;
     kd_aligned) echo "$distil --perturbed --hidden 3 $flags" ;;  # the weight was not tuned
     kd_perturbed) echo "$distil --perturbed $flags" ;;
-    kd_twice) echo "$distil --perturbed 0 $flags" ;;  # the computing of kd_perturbed, the copies being the sentence
+    kd_twice) echo "$distil --perturbed 0 $flags" ;;  # control for compute: the copy is the sentence
     kd_hidden) echo "$distil --hidden 3 $flags" ;;
   esac
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from common import (FORMAT, LABELS, already_made, cosine, digest, encode, explain_missing,
+from common import (FORMAT, LABELS, already_made, cosine, digest, encode, explain_all,
                     explain_shap, fit, load_classifier, load_encoder, load_explanations,
                     load_splits, make_stamp, mask_embedding, mean_embedding, polarity_attributions,
                     predict_proba, predicted_attributions, remove, save_classifier,
@@ -344,14 +344,14 @@ def test_explaining_goes_on_after_a_torn_line(tmp_path, capsys):
     path = tmp_path / "bert_42.shap.jsonl"
     write_json(path.with_suffix(".stamp.json"), stamp)
     path.write_text('{"id": "0", "phi": 0.0, "nothing": null}\n{"id": "1", "ph')
-    done = explain_missing(path, rows, explain, stamp, False)
+    done = explain_all(path, rows, explain, stamp, False)
     assert asked == ["1", "2", "3"]
     assert done == [{"id": str(i), "phi": float(i), "nothing": None} for i in range(4)]
     other = make_stamp({"max_evals": 2}, {"weights": "w"}, CPU)
     with pytest.raises(SystemExit):
-        explain_missing(path, rows, explain, other, False)
+        explain_all(path, rows, explain, other, False)
     assert "max_evals (1, now 2)" in capsys.readouterr().err
-    assert explain_missing(path, rows, explain, other, True) == done and len(asked) == 7
+    assert explain_all(path, rows, explain, other, True) == done and len(asked) == 7
 
 
 def test_explanations_of_other_weights_or_sentences_are_refused(tmp_path, capsys):

@@ -109,14 +109,14 @@ def test_credit_by_hand_and_its_chance_by_all_draws(probes):
     assert nothing == {"share": 0, "token_share": 0, "misses": None, "chance": None}
 
 
-def test_wrong_reasons_are_of_right_labels_with_such_words(probes):
+def test_wrong_reasons_are_of_label_is_rights_with_such_words(probes):
     row = explained("the dull film", ["the", "dull", "film"], [.1, 0, .2], label=1)
     found = probes.missed_although_right(True, probes.credit_of(row, {"dull"}, k=1))
     assert found["misses"] and found["chance_misses"] == pytest.approx(2 / 3)
     assert found["misses_over_chance"] == pytest.approx(1 / 3)
-    for right_label, words in ((0, {"dull"}), (1, {"bad"})):
-        found = probes.words_row(row | {"label": right_label}, words)
-        assert found["right_label"] == right_label
+    for label_is_right, words in ((0, {"dull"}), (1, {"bad"})):
+        found = probes.words_row(row | {"label": label_is_right}, words)
+        assert found["label_is_right"] == label_is_right
         assert found["misses"] is found["chance_misses"] is found["misses_over_chance"] is None
     nothing = probes.words_row(explained("\u200b", [], [], label=1), {"dull"})  # no wordpiece
     assert set(common.plain(nothing).values()) == {"\u200b", True, None}
@@ -150,7 +150,8 @@ def test_measures_of_a_planted_model(probes, planted):
         found = probes.contrast_row(sentence, rows, ask)
         assert found["misses"] == (True if polarity == 0 else None)
     dull, superb = measured[0], measured[2]  # .43, .45 without "but": class 0 always
-    assert dull["right_label"] and dull["less_confident_without_but"] and not superb["right_label"]
+    assert dull["label_is_right"] and not superb["label_is_right"]
+    assert dull["less_confident_without_but"]
     assert dull["confidence_drop_without_but"] == pytest.approx(.02)
     assert not dull["swaps_with_clauses"]
     assert not dull["misses"] and dull["chance_misses"] == pytest.approx(7 / 10)
