@@ -294,7 +294,7 @@ def load_measures(artifacts):
 def labels_of(models):
     """{model, explainer or pair: its label}. A model with an asterisk is a stand-in: not of the
     size that 3.2 gives."""
-    names = EXPLAINERS | {NEXT: "BERT of the next seed", "gold_control": "the gold-label control"}
+    names = EXPLAINERS | {NEXT: "BERT of the next seed", "gold_control": "gold-label control"}
     for row in models.drop_duplicates("model").itertuples():
         # Layers, whole millions of parameters: 3.2's 110 M of BERT-base are 109.5 M.
         size = (12, 109) if row.model == B else (6, 66)
