@@ -868,14 +868,15 @@ def gain_of_alignment(measures):
 
     seconds = measures["models"].groupby("model")["training_seconds"].mean()
     return (f"**Can distillation keep the teacher’s reasons? KD-aligned closes {share} of the gap "
-            "between KD-TinyBERT and BERT of the next seed: polarity cosine with BERT "
-            f"{mean('polarity cosine', BK)} → {mean('polarity cosine', aligned)}, of "
-            f"{mean('polarity cosine', NEXT)}. Accuracy {mean('accuracy', ALIGNED)} against "
-            f"KD-TinyBERT’s {mean('accuracy', K)}; training takes "
+            "between KD-TinyBERT and a second BERT, that of the next seed. Polarity cosine with "
+            f"BERT: KD-TinyBERT {mean('polarity cosine', BK)}, KD-aligned "
+            f"{mean('polarity cosine', aligned)}, BERT of the next seed "
+            f"{mean('polarity cosine', NEXT)}. Accuracy: KD-TinyBERT {mean('accuracy', K)}, "
+            f"KD-aligned {mean('accuracy', ALIGNED)}, BERT {mean('accuracy', B)}. Training takes "
             f"{seconds[ALIGNED] / seconds[K]:.1f} times as long.** KD-aligned is distilled like "
             "KD-TinyBERT, and also on perturbed copies of each sentence and from the teacher’s "
             f"hidden states (claim {len(CLAIMS)}). The polarity cosine says how alike two models’ "
-            "attributions are, at most 1.")
+            "attributions, what each token adds to the prediction, are; it is at most 1.")
 
 
 def opening(measures, artifacts, label, claims, stamp):
@@ -893,8 +894,8 @@ def opening(measures, artifacts, label, claims, stamp):
     changed = []
     for seed in seeds if len(seeds) > 1 else ():
         differ = [c for c in claims if c["by_seed"].get(seed, c["verdict"]) != c["verdict"]]
-        changed.append(f"{len(differ)} by seed {seed} ({listed(differ)})")
-    lines += [f"Other verdicts, judged by one seed alone: {'; '.join(changed)}."] if changed else []
+        changed.append(f"seed {seed} on {len(differ)} claims ({listed(differ)})")
+    lines += [f"Another verdict by one seed alone: {'; '.join(changed)}."] if changed else []
     others = []
     for explainer in ("lime", "ig"):
         differ = [c for c in claims if c[explainer] not in ("", UNTESTED, c["verdict"])]
