@@ -147,7 +147,7 @@ def contrast_row(sentence, explained, ask):
     ask(texts) -> five probabilities each."""
     but_row, and_row = explained[sentence["id"]], explained[sentence["and_id"]]
     ratio = post_but_ratio(but_row, predicted_attributions(but_row))
-    # Equal credit: every |phi| is the same. The paper's 0.5 has clauses of equal length in mind.
+    # Equal credit: the ratio if all |phi| were equal, 0.5 where both clauses have as many tokens.
     equal_credit = post_but_ratio(but_row, np.ones(len(but_row["tokens"])))
     polarity_but = post_but_ratio(but_row, polarity_attributions(but_row))
     polarity_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
@@ -200,9 +200,9 @@ def negation_row(adjective, polarity, ask):
 # 5.2, 5.3: which words get the credit, and is a right label right for the right reason?
 
 def sentiment_words(train):
-    """A28, "sentiment-bearing tokens": {word: mean label of its sentences less the mean of all}.
-    Words are kept that stand in 20 training sentences or more, differ by half a class or more, and
-    are no function words."""
+    """A28, "sentiment-bearing tokens": {word: mean label of its sentences minus that of all}. A
+    word is kept if it occurs in at least 20 training sentences, if this difference is at least half
+    a class, and if it is not a function word."""
     rows = pd.DataFrame(train)
     rows["word"] = rows["text"].str.lower().str.findall(WORD)
     labels = rows.explode("word").drop_duplicates(["id", "word"]).groupby("word")["label"]

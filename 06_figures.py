@@ -149,7 +149,7 @@ METRICS = {
                                             limits=SIGNED),
     "if right, adjective not in top 3": Metric("contrast", "misses", baseline="chance_misses"),
     "if right, adjective not in top 3 − chance": Metric("contrast", "misses_over_chance",
-                                                     limits=SIGNED),
+                                                        limits=SIGNED),
     "function words": Metric("words", "function_share", baseline="function_token_share"),
     "sentiment words": Metric("words", "sentiment_share", baseline="sentiment_token_share"),
     "if right, no sentiment word in top 3": Metric("words", "misses", baseline="chance_misses"),
