@@ -895,7 +895,8 @@ def opening(measures, artifacts, label, claims, stamp):
     for seed in seeds if len(seeds) > 1 else ():
         differ = [c for c in claims if c["by_seed"].get(seed, c["verdict"]) != c["verdict"]]
         changed.append(f"seed {seed}: {len(differ)} ({listed(differ)})")
-    lines += [f"Verdicts that one seed alone would change, {'; '.join(changed)}."] if changed else []
+    if changed:
+        lines.append(f"Verdicts that one seed alone would change, {'; '.join(changed)}.")
     others = []
     for explainer in ("lime", "ig"):
         differ = [c for c in claims if c[explainer] not in ("", UNTESTED, c["verdict"])]
