@@ -747,7 +747,7 @@ def figure9(measures, artifacts, label):
 
 STYLE = """:root{color-scheme:light dark;font:16px/1.65 system-ui,sans-serif}
 body{max-width:76rem;margin:0 auto;padding:0 1rem}h3,h4,p{margin:.3rem 0;overflow-wrap:anywhere}
-article{border-top:1px solid #8888;padding:.7rem 0 1rem;break-inside:avoid}nav a{margin-right:.6em}
+article{border-top:1px solid #8888;padding:.7rem 0 1rem}nav a{margin-right:.6em;white-space:nowrap}
 .models{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr));gap:1rem}
 i{font-style:normal}small,b,sub{font-size:.7em;font-weight:normal}
 .p{background:rgba(0,114,178,var(--a))}

@@ -114,6 +114,8 @@ def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
     cpu = [line for line in trained if "SetFit" not in line]  # one seed, and BERT of the next one
     assert sum("--seed 42" in line for line in cpu) == 7
     assert [line.split()[2] for line in cpu if "--seed 43" in line] == ["bert"]
+    explained = [line for line in run if line[:2] == "03" and "SetFit" not in line]
+    assert [line.split()[2] for line in explained if "--seed 43" in line] == ["bert"]
 
 
 def test_a_run_is_recorded(artifacts):
