@@ -10,29 +10,27 @@ The paper's test accuracies: BERT 0.538, DistilBERT 0.517 (Figure 4; 04 measures
 """
 import torch.nn.functional as F
 
-from common import (SEED, add_training_flags, already_made, check_tokens_like_other_models, cli,
-                    fit, load_encoder, load_splits, model_name, pick_device, positive, run,
-                    save_classifier, training_stamp)
+from common import (add_training_flags, already_made, check_tokens_like_other_models, cli, fit,
+                    load_encoder, load_splits, model_name, pick_device, run, save_classifier,
+                    training_stamp)
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, "--data", "--device", "--overwrite")
+    parser = cli(__doc__, "--data", "--device", "--overwrite", "--seed")
     parser.add_argument("--model", type=model_name, required=True,
                         help="its name, without the seed")
-    parser.add_argument("--seed", type=positive, default=SEED, help="of head, order and dropout")
     add_training_flags(parser)
     return parser.parse_args(argv)
 
 
-def main():
-    args = parse_args()
+def main(args):
     device = pick_device(args.device)
     splits = load_splits(args.data)
     folder = f"{args.artifacts}/models/{args.model}_{args.seed}"
     stamp = training_stamp(args, splits, device)
     if already_made(f"{folder}/stamp.json", stamp, args.overwrite):
         print(f"{folder} already exists, skipping")
-        return args
+        return
 
     model, tokenizer = load_encoder(args.checkpoint, args.seed)
     check_tokens_like_other_models(args, tokenizer, [row["text"] for row in splits["test"]])
@@ -44,8 +42,7 @@ def main():
 
     log = fit(model.to(device), tokenizer, splits, cross_entropy, args)
     save_classifier(model, tokenizer, log, args, stamp)
-    return args
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parse_args())

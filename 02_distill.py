@@ -26,10 +26,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from common import (SEED, add_training_flags, already_made, autocast,
-                    check_tokens_like_other_models, cli, encode, fit, load_classifier, load_encoder,
-                    load_splits, model_name, pad, pick_device, pick_precision, positive,
-                    predict_logits, run, save_classifier, stop, training_stamp, weights_digest)
+from common import (add_training_flags, already_made, autocast, check_tokens_like_other_models,
+                    cli, encode, fit, load_classifier, load_encoder, load_splits, model_name,
+                    model_stamp, pad, pick_device, pick_precision, predict_logits, run,
+                    save_classifier, stop, training_stamp)
 
 
 def kl_divergence(student_logits, teacher_logits, temperature):
@@ -70,7 +70,6 @@ def hidden_distance(student_hidden, teacher_hidden, mask):
     for k in range(1, layers + 1):
         g = k * (len(teacher_hidden) - 1) // layers
         tokens = slice(0, 1) if k == layers else slice(None)
-        # The teacher's last state has [CLS] alone: last_layer_for_cls_alone in common.py.
         student, teacher = student_hidden[k][:, tokens], teacher_hidden[g][:, tokens]
         distance = 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
         distances.append((distance * mask[:, tokens]).sum() / mask[:, tokens].sum())
@@ -81,28 +80,22 @@ def alignment_loss(student, hidden, ids, indices, epoch, *, teacher, tokenizer, 
     """What --perturbed and --hidden add to the loss of a batch, as at the top of this file. hidden:
     the student's hidden states of the sentences; ids: their token ids; indices: their numbers in
     the training split, which with seed and epoch decide how each is perturbed."""
-    gamma, max_rate = args.hidden, args.perturbed  # max_rate is None without --perturbed
-
-    def forward(model, ids):
-        batch = pad(tokenizer, ids, student.device)
-        with autocast(student.device, pick_precision(args.precision, student.device)):
-            return batch["attention_mask"], model(**batch, output_hidden_states=True)
-
-    if max_rate is None:  # H on the sentences themselves
+    perturbed, loss = args.perturbed is not None, 0.0
+    if perturbed:
+        rngs = [np.random.default_rng([args.seed, epoch, index]) for index in indices]
+        ids = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturbed)
+               for x, rng in zip(ids, rngs)]
+    batch = pad(tokenizer, ids, student.device)
+    with autocast(student.device, pick_precision(args.precision, student.device)):
         with torch.no_grad():
-            mask, of_teacher = forward(teacher, ids)
-        return gamma * hidden_distance(hidden, of_teacher.hidden_states, mask)
-    rngs = [np.random.default_rng([args.seed, epoch, index]) for index in indices]
-    copies = [perturbed_copy(x, tokenizer.mask_token_id, rng, max_rate)
-              for x, rng in zip(ids, rngs)]
-    with torch.no_grad():
-        mask, of_teacher = forward(teacher, copies)
-    _, of_student = forward(student, copies)
-    kl = kl_divergence(of_student.logits.float(), of_teacher.logits.float(), args.temperature)
-    loss = args.beta * args.temperature**2 * kl
-    if gamma:
-        states = of_student.hidden_states, of_teacher.hidden_states
-        loss = loss + gamma * hidden_distance(*states, mask)
+            of_teacher = teacher(**batch, output_hidden_states=True)
+        of_student = student(**batch, output_hidden_states=True) if perturbed else None
+    if perturbed:
+        kl = kl_divergence(of_student.logits.float(), of_teacher.logits.float(), args.temperature)
+        loss, hidden = args.beta * args.temperature**2 * kl, of_student.hidden_states
+    if args.hidden:
+        distance = hidden_distance(hidden, of_teacher.hidden_states, batch["attention_mask"])
+        loss = loss + args.hidden * distance
     return loss
 
 
@@ -117,22 +110,18 @@ def decoded(tokenizer, texts):
 def check_alignment(teacher, student):
     """Stops unless the hidden states of the student can be compared with the teacher's."""
     ours, theirs = student.config, teacher.config
-    if ours.hidden_size != theirs.hidden_size:
-        stop(f"--hidden compares hidden states: the student's have {ours.hidden_size} numbers a "
-             f"token, the teacher's {theirs.hidden_size}")
-    if theirs.num_hidden_layers % ours.num_hidden_layers:
-        stop(f"--hidden pairs layers: the teacher's {theirs.num_hidden_layers} are no multiple of "
-             f"the student's {ours.num_hidden_layers}")
+    if ours.hidden_size != theirs.hidden_size or theirs.num_hidden_layers % ours.num_hidden_layers:
+        stop("--hidden compares layers of one width, at the same relative depth: the student has "
+             f"{ours.num_hidden_layers} of {ours.hidden_size} numbers a token, the teacher "
+             f"{theirs.num_hidden_layers} of {theirs.hidden_size}")
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, "--data", "--device", "--overwrite")
+    parser = cli(__doc__, "--data", "--device", "--overwrite", "--seed")
     parser.add_argument("--model", type=model_name, default="kd_tinybert",
                         help="the student's name, without the seed")
     parser.add_argument("--teacher", type=model_name, default="bert",
                         help="a model that 01 trained")
-    parser.add_argument("--seed", type=positive, default=SEED,
-                        help="of the student and of its teacher")
     parser.add_argument("--alpha", type=float, default=0.5, help="weight of the gold labels")
     parser.add_argument("--beta", type=float, default=0.5, help="weight of the teacher")
     parser.add_argument("--temperature", type=float, default=2.0, help="T of the equation")
@@ -147,17 +136,16 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main():
-    args = parse_args()
+def main(args):
     device = pick_device(args.device)
     splits = load_splits(args.data)
     folder = f"{args.artifacts}/models/{args.model}_{args.seed}"
     teacher_name = f"{args.teacher}_{args.seed}"
-    teacher_weights = weights_digest(args.artifacts, teacher_name, splits)
+    teacher_weights = model_stamp(args.artifacts, teacher_name, splits)["weights"]
     stamp = training_stamp(args, splits, device, teacher=teacher_weights)
     if already_made(f"{folder}/stamp.json", stamp, args.overwrite):
         print(f"{folder} already exists, skipping")
-        return args
+        return
 
     teacher, teacher_tokenizer = load_classifier(args.artifacts, teacher_name, device)
     student, tokenizer = load_encoder(args.checkpoint, args.seed)
@@ -181,8 +169,7 @@ def main():
         extra_loss = partial(alignment_loss, teacher=teacher, tokenizer=tokenizer, args=args)
     log = fit(student.to(device), tokenizer, splits, loss, args, extra_loss)
     save_classifier(student, tokenizer, log, args, stamp)
-    return args
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parse_args())

@@ -25,9 +25,9 @@ import torch
 
 from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, digest, encode, explain_all,
                     explain_shap, load_classifier, load_splits, load_subset, make_stamp,
-                    mean_embedding, model_name, pad, pick_device, pick_precision, positive,
-                    predict_proba, predicted_attributions, run, sentence_seed, stop, token_spans,
-                    top_k, weights_digest, write_jsonl)
+                    mean_embedding, model_name, model_stamp, pad, pick_device, pick_precision,
+                    positive, predict_proba, predicted_attributions, run, sentence_seed, stop,
+                    token_spans, top_k, write_jsonl)
 
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
 POLARITY = len(LABELS)  # LIME's index of a sixth output, the polarity score sum_c (c - 2) p_c
@@ -51,12 +51,10 @@ def balanced_subset(rows, per_class):
 def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=SEED,
                  precision="fp32"):
     """LIME (3.6): words are removed at random, every occurrence at once, the library's default.
-
     Returns words and their attributions (m,) for the class `label`, m <= 10, largest first; spans:
     for each word a list of [start, end], one per occurrence; polarity_words and
     polarity_attributions, the same for the polarity score. A word that LIME does not choose is not
-    there; 04 gives it 0.
-    """
+    there; 04 gives it 0."""
     from lime.lime_text import LimeTextExplainer
     if not re.search(r"\w", text):  # without a word there is nothing to remove: LIME would raise
         return {"words": [], "spans": [], "attributions": [], "polarity_words": [],
@@ -82,12 +80,10 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
 
 def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     """Integrated gradients (A33, Sundararajan et al. 2017) of the probabilities in the embeddings.
-
     The path leads from a baseline, in which every wordpiece but [CLS] and [SEP] has the embedding
     `reference` (width,), to the sentence; the integral is a Gauss-Legendre quadrature of `steps`
     points. The fields are those of explain_shap, and completeness_gap (5,):
-    |sum of attributions - (p(sentence) - p(reference))|.
-    """
+    |sum of attributions - (p(sentence) - p(reference))|."""
     ids = pad(tokenizer, encode(tokenizer, [text]), model.device)["input_ids"][0]
     end = model.get_input_embeddings().weight[ids].detach()  # (n + 2, width)
     start = end.clone()
@@ -118,10 +114,9 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, "--data", "--device", "--overwrite")
+    parser = cli(__doc__, "--data", "--device", "--overwrite", "--seed")
     parser.add_argument("--model", type=model_name, help="a model that 01 or 02 made; without it "
                         "the subset alone is drawn")
-    parser.add_argument("--seed", type=positive, default=SEED, help="the model's training seed")
     parser.add_argument("--methods", nargs="+", default=["shap", "lime", "ig"],
                         choices=("shap", "lime", "ig", "shap_mask", "lime_seed"),
                         help="how to explain")
@@ -138,8 +133,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main():
-    args = parse_args()
+def main(args):
     device = pick_device(args.device)
     splits = load_splits(args.data)
     subset_path = Path(args.artifacts) / "subset.jsonl"
@@ -151,10 +145,11 @@ def main():
              "DIR keeps both")
     print(f"{subset_path}: {len(subset)} sentences, {args.per_class} of each class")
     if args.model is None:
-        return args
+        return
 
     name = f"{args.model}_{args.seed}"
-    inputs = {"weights": weights_digest(args.artifacts, name, splits), "subset": digest(subset)}
+    weights = model_stamp(args.artifacts, name, splits)["weights"]
+    inputs = {"weights": weights, "subset": digest(subset)}
     model, tokenizer = load_classifier(args.artifacts, name, device)
     rows = subset
     if args.of_each:
@@ -165,37 +160,33 @@ def main():
     precision = pick_precision(args.lime_precision, device)
     reference = mean_embedding(model, tokenizer, splits["train"])
 
-    def explain_by_shap(row, reference):
-        return explain_shap(model, tokenizer, row["text"], reference, args.max_evals)
-
-    def explain_by_lime(row, seed):  # A13: the predicted class; the library's default is class 1
-        return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
-                            seed, precision)
-
-    def explain_by_ig(row):
-        return explain_ig(model, tokenizer, row["text"], reference)
-
     lime_settings = {"lime_samples": args.lime_samples, "lime_precision": precision}
-    methods = {  # {method: (how to explain a row, the settings that its stamp holds)}
-        "shap": (partial(explain_by_shap, reference=reference),
-                 {"max_evals": args.max_evals, "reference": "mean embedding"}),
-        "shap_mask": (partial(explain_by_shap, reference=None),
-                      {"max_evals": args.max_evals, "reference": "[MASK]"}),
-        "lime": (partial(explain_by_lime, seed=SEED), lime_settings | {"lime_seed": SEED}),
-        "lime_seed": (partial(explain_by_lime, seed=SEED + 1),
-                      lime_settings | {"lime_seed": SEED + 1}),
-        "ig": (explain_by_ig, {"ig_steps": IG_STEPS})}
+    settings = {  # of each method, for its stamp
+        "shap": {"max_evals": args.max_evals, "reference": "mean embedding"},
+        "shap_mask": {"max_evals": args.max_evals, "reference": "[MASK]"},
+        "lime": lime_settings | {"lime_seed": SEED},
+        "lime_seed": lime_settings | {"lime_seed": SEED + 1},
+        "ig": {"ig_steps": IG_STEPS}}
+
+    def explain(method, row):
+        if method == "ig":
+            return explain_ig(model, tokenizer, row["text"], reference)
+        if method in ("shap", "shap_mask"):
+            absent = reference if method == "shap" else None
+            return explain_shap(model, tokenizer, row["text"], absent, args.max_evals)
+        # A13: LIME explains the predicted class; the library's default is class 1.
+        return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
+                            settings[method]["lime_seed"], precision)
+
     for method in args.methods:
-        explain, settings = methods[method]
-        stamp = make_stamp(settings | {"sentences": len(rows)}, inputs, device)
+        stamp = make_stamp(settings[method] | {"sentences": len(rows)}, inputs, device)
         path = Path(args.artifacts) / "explanations" / f"{name}.{method}.jsonl"
-        row = explain_all(path, rows, explain, stamp, args.overwrite)[0]
+        row = explain_all(path, rows, partial(explain, method), stamp, args.overwrite)[0]
         if "tokens" in row:  # an example on the terminal: the five tokens of largest attribution
             phi = predicted_attributions(row)
             largest = ", ".join(f"{row['tokens'][i]} {phi[i]:+.3f}" for i in top_k(phi, 5))
             print(f"    {row['id']} is {LABELS[row['predicted']]} because of {largest}")
-    return args
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parse_args())

@@ -4,9 +4,9 @@ Each function scores one sentence, and each file has one row per sentence; 06_fi
 
 Reads   the text (--data); subset.jsonl; explanations/ and models/ of all models that are explained
 Writes  to measures/, for all models together: labels.jsonl (Figure 1), predictions.jsonl (Figure
-        4), faithfulness.jsonl and short_tokens.jsonl (Table 1), agreement.jsonl (Table 2),
-        direction.jsonl (Table 3), explainers.jsonl (3.7 (2)), buckets.jsonl (3.7 (5)),
-        completeness.jsonl, models.jsonl; a stamp
+        4, buckets of 3.7 (5)), faithfulness.jsonl and short_tokens.jsonl (Table 1), agreement.jsonl
+        (Table 2), direction.jsonl (Table 3), explainers.jsonl (3.7 (2)), completeness.jsonl,
+        models.jsonl; a stamp
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
 
@@ -26,7 +26,7 @@ from common import (KS, LABELS, PAIRS, PAPER_MODELS, cli, cosine, digest, explai
                     load_classifier, load_explanations, load_splits, load_subset, make_stamp,
                     model_stamp, pick_device, polarity_attributions, predict_proba,
                     predicted_attributions, read_json, remove, run, sentence_seed, stop, token_ids,
-                    token_spans, top_k, weights_digest, write_json, write_jsonl)
+                    token_spans, top_k, write_json, write_jsonl)
 
 EXPLAINERS = ("shap", "lime", "ig")  # of all sentences
 VARIANTS = ("shap_mask", "lime_seed")  # of some sentences, for BERT of the first seed
@@ -39,15 +39,13 @@ BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
     (False, True, True): "dbert_kd_pair", (True, True, False): "bert_dbert"}
 
 
-# --------------------------------------------------------------------------------------------------
-# 3.6: an explanation as a pandas Series of signed scores. Its index is the units of the sentence:
-# the positions of its wordpieces (A3), or LIME's words, each word with all its occurrences.
+# --- 3.6: an explanation as a pandas Series of signed scores. Its index is the units of the
+# sentence: the positions of its wordpieces (A3), or LIME's words, each with all its occurrences.
 
 def scores(row, polarity=False):
     """The series of an explained sentence, of the predicted class or of the polarity score. A word
     that LIME did not choose scores 0."""
-    is_lime = "words" in row
-    if is_lime:
+    if "words" in row:  # LIME's
         all_words = dict.fromkeys(re.findall(r"\w+", row["text"]), 0.0)
         chosen = dict(zip(row["words"], row["attributions"]))
         if polarity:
@@ -79,16 +77,13 @@ def word_scores(row):
     return pd.Series({word: phi[where].sum() for word, where in pieces.items()}, dtype=float)
 
 
-# --------------------------------------------------------------------------------------------------
-# 3.7 (1) and 4.2: faithfulness
+# --- 3.7 (1) and 4.2: faithfulness
 
 def changed_inputs(tokenizer, row, k):
     """The sentence, changed, as wordpiece ids. "top": without its k units of largest |score| (A4);
-    "masked": with [MASK] in their place; "random": five times without k random units.
-
-    Where the units are LIME's words, all occurrences of a word are removed. The random units come
-    from NumPy's default_rng with the seed CRC-32 of "0 <text>": they are the same for every model.
-    """
+    "masked": with [MASK] in their place; "random": five times without k random units. Where the
+    units are LIME's words, all occurrences of a word are removed. The random units come from
+    NumPy's default_rng with the seed CRC-32 of "0 <text>": they are the same for every model."""
     ids = token_ids(tokenizer, row["text"])
     pieces_of = {position: [position] for position in range(len(ids))}  # {unit: its positions}
     if "words" in row:  # LIME
@@ -98,15 +93,13 @@ def changed_inputs(tokenizer, row, k):
         return [position for unit in units for position in pieces_of[unit]]
 
     top = pieces(top_units(scores(row), k))
-    masked = list(ids)
-    for position in top:
-        masked[position] = tokenizer.mask_token_id
+    masked = tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids))
     units, random = list(pieces_of), []
     rng = np.random.default_rng(sentence_seed(0, row["text"]))
     for _ in range(RANDOM_DRAWS):
         drawn = [units[i] for i in rng.permutation(len(units))[:k]]
         random.append(remove(ids, pieces(drawn)))
-    return {"top": remove(ids, top), "masked": tuple(masked), "random": random}
+    return {"top": remove(ids, top), "masked": masked, "random": random}
 
 
 def drop_and_flip(row, p):
@@ -151,8 +144,7 @@ def short_tokens(row):
             "short_share_of_words": short_token_ratio(list(scores(row).index))}
 
 
-# --------------------------------------------------------------------------------------------------
-# 3.7 (2, 3), 4.3 and 4.4: agreement and direction
+# --- 3.7 (2, 3), 4.3 and 4.4: agreement and direction
 
 def jaccard(a, b):
     """|A n B| / |A u B|; undefined for two empty sets."""
@@ -218,20 +210,17 @@ def completeness(row):
     return {"id": row["id"], "relative_gap": gap}
 
 
-# --------------------------------------------------------------------------------------------------
-# Comparisons of models. explained: {(model, seed): {explainer: rows}}
+# --- Comparisons of models. explained: {(model, seed): {explainer: rows}}
 
 def check_alike(artifacts, explained):
     """{explainer: its settings}. Stops where two models were explained with other settings, or
     where their tokenizers cut a sentence differently: position 3 is then not the same token."""
-    settings, first_name, first_rows = {}, None, []
-    for (model, seed), methods in explained.items():
-        name = f"{model}_{seed}"
-        if first_name is None:
-            first_name, first_rows = name, methods["shap"]
+    settings, names = {}, [f"{model}_{seed}" for model, seed in explained]
+    first_rows = next(iter(explained.values()))["shap"]
+    for name, methods in zip(names, explained.values()):
         for row, other in zip(methods["shap"], first_rows):
             if row["spans"] != other["spans"]:
-                stop(f"the tokenizers of {first_name} and {name} cut {row['id']} differently; only "
+                stop(f"the tokenizers of {names[0]} and {name} cut {row['id']} differently; only "
                      "models of one vocabulary can be compared")
         for method in [method for method, rows in methods.items() if rows]:
             stamp = read_json(artifacts / "explanations" / f"{name}.{method}.stamp.json")
@@ -273,23 +262,18 @@ def compare_models(explained, bucket_of):
     return agreements, directions
 
 
-def add_as_bert(predictions):
-    """Adds as_bert to the rows: whether BERT of this seed predicts the same class; null where there
-    is no BERT of this seed."""
-    of_bert = {(row["seed"], row["id"]): row["predicted"]
-               for row in predictions if row["model"] == "bert"}
+def add_comparisons(predictions):
+    """Adds to each row as_bert, whether BERT of its seed predicts the same class, and bucket (3.7
+    (5)); null where its seed has no BERT, or not all of the paper's models."""
+    sentences = {}  # {(seed, id): {model: its row}}
     for row in predictions:
-        bert = of_bert.get((row["seed"], row["id"]))
-        row["as_bert"] = None if bert is None else row["predicted"] == bert
-
-
-def assign_buckets(predictions):
-    """3.7 (5): {(seed, id): bucket} of the sentences of each seed that has all three models."""
-    right = {}
-    for row in predictions:
-        right.setdefault((row["seed"], row["id"]), {})[row["model"]] = row["right"]
-    return {sentence: BUCKETS[tuple(by_model[model] for model in PAPER_MODELS)]
-            for sentence, by_model in right.items() if by_model.keys() >= set(PAPER_MODELS)}
+        sentences.setdefault((row["seed"], row["id"]), {})[row["model"]] = row
+    for of_model in sentences.values():
+        bert = of_model.get("bert")
+        right = tuple(of_model[model]["right"] for model in PAPER_MODELS if model in of_model)
+        for row in of_model.values():
+            row["as_bert"] = None if bert is None else row["predicted"] == bert["predicted"]
+            row["bucket"] = BUCKETS.get(right)  # None where a model is missing
 
 
 def measure_model(artifacts, name, methods, test, device):
@@ -316,8 +300,7 @@ def parse_args(argv=None):
     return cli(__doc__, "--data", "--device").parse_args(argv)
 
 
-def main():
-    args = parse_args()
+def main(args):
     device, artifacts = pick_device(args.device), Path(args.artifacts)
     splits, subset = load_splits(args.data), load_subset(artifacts)
     explained, weights = {}, {}
@@ -325,7 +308,7 @@ def main():
         explained[model, seed] = {
             method: load_explanations(artifacts, model, seed, method, subset)
             for method in EXPLAINERS + VARIANTS}
-        weights[f"{model}_{seed}"] = weights_digest(artifacts, f"{model}_{seed}", splits)
+        weights[f"{model}_{seed}"] = model_stamp(artifacts, f"{model}_{seed}", splits)["weights"]
     settings = check_alike(artifacts, explained)
 
     measures = {"labels": [  # Figure 1, of all three splits (A1)
@@ -337,10 +320,8 @@ def main():
             keyed = [{"seed": seed, "model": model} | row for row in rows]
             measures[measure] = measures.get(measure, []) + keyed
         print(f"{model}_{seed}: measured", flush=True)
-    add_as_bert(measures["predictions"])
-    bucket_of = assign_buckets(measures["predictions"])
-    measures["buckets"] = [{"seed": seed, "id": sentence, "bucket": bucket}
-                           for (seed, sentence), bucket in bucket_of.items()]
+    add_comparisons(measures["predictions"])
+    bucket_of = {(row["seed"], row["id"]): row["bucket"] for row in measures["predictions"]}
     measures["agreement"], measures["direction"] = compare_models(explained, bucket_of)
     for measure, rows in measures.items():
         write_jsonl(artifacts / f"measures/{measure}.jsonl", rows)
@@ -353,8 +334,7 @@ def main():
     test = pd.DataFrame(measures["predictions"]).groupby(["seed", "model"])
     table.insert(0, "accuracy", test["right"].mean())
     print(table.to_string(float_format="{:.3f}".format))
-    return args
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parse_args())

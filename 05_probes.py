@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import (SEED, cli, digest, explain_all, explain_shap, explained_models,
-                    load_classifier, load_explanations, load_splits, load_subset, make_stamp,
-                    mean_embedding, model_name, pick_device, polarity_attributions, positive,
-                    predict_proba, predicted_attributions, read_json, run, stop, top_k,
-                    weights_digest, write_json, write_jsonl)
+from common import (cli, digest, explain_all, explain_shap, explained_models, load_classifier,
+                    load_explanations, load_splits, load_subset, make_stamp, mean_embedding,
+                    model_name, model_stamp, pick_device, polarity_attributions, positive,
+                    predict_proba, predicted_attributions, read_json, run, stop, top_k, write_json,
+                    write_jsonl)
 
 # A20: the paper names excellent, joyful, dull, weak and this frame; the other adjectives are ours
 POSITIVE = """excellent joyful brilliant wonderful delightful superb charming great beautiful moving
@@ -55,8 +55,7 @@ FUNCTION_WORDS = set("""
 WORD = re.compile(r"\w+")
 
 
-# --------------------------------------------------------------------------------------------------
-# 4.5: the contrastive set, Tables 4 and 5
+# --- 4.5: the contrastive set, Tables 4 and 5
 
 def contrast_sentence(good, bad, second_polarity, flip="clauses"):
     """A sentence and its variants. second_polarity 2: "bad but good"; 0: "good but bad". For
@@ -66,9 +65,6 @@ def contrast_sentence(good, bad, second_polarity, flip="clauses"):
     without_but  The movie was weak the ending was joyful.       (3.7, A21)
     flipped      The ending was joyful but the movie was weak.   (3.7: "the two clauses swapped")
     with_and     The movie was weak and the ending was joyful.
-
-    Its id is weak-joyful, and that of the sentence with "and" weak-joyful-and. With flip
-    "adjectives" (A30) flipped is: The movie was joyful but the ending was weak.
     """
     first, second = (bad, good) if second_polarity == 2 else (good, bad)
     return {"id": f"{first}-{second}", "and_id": f"{first}-{second}-and", "positive": good,
@@ -151,13 +147,11 @@ def contrast_row(sentence, explained, ask):
     equal_credit = post_but_ratio(but_row, np.ones(len(but_row["tokens"])))
     polarity_but = post_but_ratio(but_row, polarity_attributions(but_row))
     polarity_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
-    row = {key: sentence[key] for key in ("id", "positive", "negative")}
-    row |= {"second_polarity": sentence["second_polarity"], "post_but_ratio": ratio,
-            "equal_credit_ratio": equal_credit, "over_equal_credit": ratio - equal_credit,
-            "polarity_post_but_ratio": polarity_but, "polarity_post_and_ratio": polarity_and,
-            "but_minus_and": polarity_but - polarity_and}
-    original, without_but, flipped = ask([sentence[variant] for variant in (
-        "text", "without_but", "flipped")])
+    row = {key: sentence[key] for key in ("id", "positive", "negative", "second_polarity")}
+    row |= {"post_but_ratio": ratio, "equal_credit_ratio": equal_credit,
+            "over_equal_credit": ratio - equal_credit, "polarity_post_but_ratio": polarity_but,
+            "polarity_post_and_ratio": polarity_and, "but_minus_and": polarity_but - polarity_and}
+    original, without_but, flipped = ask([sentence[variant] for variant in CONDITIONS.values()])
     row |= expectations(original, without_but, flipped, sentence["second_polarity"])
     credit = credit_of(but_row, {sentence["second_adjective"]})
     return row | missed_although_right(row["follows_second_clause"], credit)
@@ -174,17 +168,14 @@ def example_rows(sentence, ask):
     return rows
 
 
-# --------------------------------------------------------------------------------------------------
-# 3.7 (4): negation, which is promised there and in RQ4, and shown nowhere (A22)
+# --- 3.7 (4): negation, which is promised there and in RQ4, and shown nowhere (A22)
 
 def negation_row(adjective, polarity, ask):
-    """Whether the prediction is right in each condition of NEGATIONS (A22): not, never, n't,
-    hardly, out of scope. polarity: the adjective's own, 0 or 2.
-
-    A negated positive adjective ("not good") has to be predicted negative, a negated negative one
-    ("not bad") anything but negative. Out of scope something else is negated: the adjective's own
-    polarity has to be predicted, for this sentence and for the one without the negation.
-    """
+    """Whether the prediction is right in each condition of NEGATIONS (A22). polarity: the
+    adjective's own, 0 or 2. A negated positive adjective ("not good") has to be predicted negative,
+    a negated negative one ("not bad") anything but negative. Out of scope something else is
+    negated: the adjective's own polarity has to be predicted, for this sentence and for the one
+    without the negation."""
     texts = [frame.format(adjective) for frame in [*NEGATIONS.values(), NOT_NEGATED]]
     *predicted, not_negated = [three_polarities(p).argmax() for p in ask(texts)]
     row = {"adjective": adjective}
@@ -196,8 +187,7 @@ def negation_row(adjective, polarity, ask):
     return row
 
 
-# --------------------------------------------------------------------------------------------------
-# 5.2, 5.3: which words get the credit, and is a right label right for the right reason?
+# --- 5.2, 5.3: which words get the credit, and is a right label right for the right reason?
 
 def sentiment_words(train):
     """A28, "sentiment-bearing tokens": {word: mean label of its sentences minus that of all}. A
@@ -220,8 +210,7 @@ def words_row(row, lexicon):
     return shares | missed_although_right(row["predicted"] == row["label"], sentiment)
 
 
-# --------------------------------------------------------------------------------------------------
-# One model at a time
+# --- One model at a time
 
 def explain_sentences(name, model, tokenizer, sentences, splits, args):
     """{id: SHAP row} of the sentences with "but" and with "and", by the settings of the 150."""
@@ -232,7 +221,8 @@ def explain_sentences(name, model, tokenizer, sentences, splits, args):
             for (key, text), q in zip(texts.items(), p)]
     of_03 = read_json(f"{args.artifacts}/explanations/{name}.shap.stamp.json")["arguments"]
     settings = {"max_evals": of_03["max_evals"], "frame": FRAME}
-    inputs = {"weights": weights_digest(args.artifacts, name, splits), "text": digest(splits)}
+    weights = model_stamp(args.artifacts, name, splits)["weights"]
+    inputs = {"weights": weights, "text": digest(splits)}
     reference = mean_embedding(model, tokenizer, splits["train"])
     done = explain_all(
         Path(args.artifacts) / f"probes/{name}.shap.jsonl", rows,
@@ -258,17 +248,15 @@ def measure_model(name, explained, splits, lexicon, device, args):
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, "--data", "--device", "--overwrite")
+    parser = cli(__doc__, "--data", "--device", "--overwrite", "--seed")
     parser.add_argument("--model", type=model_name, help="only this model, which 03 explained")
-    parser.add_argument("--seed", type=positive, default=SEED, help="the training seed of --model")
     parser.add_argument("--adjectives", type=positive, default=12, help="first N of each polarity")
     parser.add_argument("--flip", choices=FLIPPED, default="clauses",
                         help="what changes places in the flipped sentence (A30)")
     return parser.parse_args(argv)
 
 
-def main():
-    args = parse_args()
+def main(args):
     artifacts, device = Path(args.artifacts), pick_device(args.device)
     models = [pair for pair in explained_models(artifacts)
               if args.model is None or pair == (args.model, args.seed)]
@@ -282,7 +270,7 @@ def main():
     for model, seed in models:
         name, who = f"{model}_{seed}", {"seed": seed, "model": model}
         inputs = {"subset": digest(subset), "text": digest(splits),
-                  "weights": weights_digest(artifacts, name, splits)}
+                  "weights": model_stamp(artifacts, name, splits)["weights"]}
         explained = load_explanations(artifacts, model, seed, "shap", subset)
         measured = measure_model(name, explained, splits, lexicon, device, args)
         for measure, rows in measured.items():
@@ -294,8 +282,7 @@ def main():
     shown = ["post_but_ratio", "equal_credit_ratio", "follows_second_clause", "swaps_with_clauses"]
     table = pd.DataFrame(contrast).groupby(["seed", "model"], sort=False)[shown].mean()
     print(table.to_string(float_format="{:.3f}".format))
-    return args
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parse_args())

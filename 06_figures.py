@@ -29,8 +29,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
 
 from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, explained_rows,
-                    load_explanations, load_subset, predicted_attributions, read_jsonl, read_stamp,
-                    run, stop, weights_digest, write_jsonl, write_text)
+                    load_explanations, load_subset, model_stamp, predicted_attributions,
+                    read_jsonl, read_stamp, run, stop, write_jsonl, write_text)
 
 B, D, K = PAPER_MODELS  # BERT, DistilBERT, KD-TinyBERT
 BD, BK, DK = PAIRS  # a pair is a string: "bert/distilbert"
@@ -41,53 +41,42 @@ EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference", "lime_seed": "LIME with another seed"}
 
 
-# --------------------------------------------------------------------------------------------------
-# One statistic
+# --- One statistic
 
-def interval(x):
-    """(mean, low, high): the mean of x and its 95% interval.
+def interval(values):
+    """(mean, low, high): the mean of a series without missing values, and its 95% interval.
 
-    Each axis of x is one thing that was drawn at random: (seeds, sentences), (seeds,) or (seeds,
-    positive adjectives, negative adjectives). NaN is a missing value.
+    Each level of its index is one thing that was drawn at random: seed and sentence; seed alone; or
+    seed, positive and negative adjective.
 
     The interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. v, the variance of
-    the mean, is a sum over the axes, v = sum of var(m) / len(m), where m are the means along an
-    axis: each seed's mean, then each sentence's mean. This is a crossed random-effects design. (Of
+    the mean, is a sum over the levels, v = sum of var(m) / len(m), where m are the means along a
+    level: each seed's mean, then each sentence's mean. This is a crossed random-effects design. (Of
     a residual with variance s2 it counts 2 s2 / (seeds x sentences), which is conservative.) Where
-    the values differ but the means along each axis do not, the values are taken as one axis.
+    the values differ but the means along each level do not, the values are taken as one level.
 
-    Without a value all three are NaN. Where every axis has length 1, nothing was drawn twice: low
-    and high are NaN. Where all values are equal, low and high are mean +- 3 / the length of the
-    longest axis, the rule of three.
+    Where no level has two entries, nothing was drawn twice: low and high are NaN. Where all values
+    are equal, low and high are mean +- 3 / the entries of the longest level, the rule of three.
     """
-    x = np.asarray(x, dtype=float)
-    values, terms, freedom = x[~np.isnan(x)], [], []
-    if not values.size:
-        return np.nan, np.nan, np.nan
-    for axis in range(x.ndim):
-        rows = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)  # one per seed, or per sentence
-        means = pd.DataFrame(rows).mean(axis=1).dropna()
+    terms, freedom, mean = [], [], values.mean()
+    for level in range(values.index.nlevels):
+        means = values.groupby(level=level).mean()  # one per seed, or per sentence
         if len(means) > 1:
-            terms.append(means.var(ddof=1) / len(means))
+            terms.append(means.var() / len(means))
             freedom.append(len(means) - 1)
     if not terms:
         half = np.nan
     elif np.ptp(values) < 1e-12:  # all values are equal, but for rounding
-        half = 3 / max(x.shape)
+        half = 3 / (max(freedom) + 1)
     else:
         if sum(terms) < 1e-24:  # the values differ, their means do not
-            terms, freedom = [values.var(ddof=1) / values.size], [values.size - 1]
+            terms, freedom = [values.var() / len(values)], [len(values) - 1]
         v = np.array(terms)
         half = stats.t.ppf(0.975, v.sum()**2 / (v**2 / freedom).sum()) * np.sqrt(v.sum())
-    return values.mean(), values.mean() - half, values.mean() + half
+    return mean, mean - half, mean + half
 
 
-# --------------------------------------------------------------------------------------------------
-# What is averaged, and what the paper printed
-
-def weighted_f1(rows):
-    return f1_score(rows["label"], rows["predicted"], average="weighted")
-
+# --- What is averaged, and what the paper printed
 
 def most_frequent(rows):
     """Accuracy, where every sentence gets the most frequent class."""
@@ -113,7 +102,8 @@ class Metric(NamedTuple):
 
 METRICS = {
     "accuracy": Metric("predictions", "right", {B: 0.538, D: 0.517, K: 0.541}, most_frequent),
-    "weighted F1": Metric("predictions", weighted_f1, {B: 0.532, D: 0.487, K: 0.530}),
+    "weighted F1": Metric("predictions", lambda rows: f1_score(
+        rows["label"], rows["predicted"], average="weighted"), {B: 0.532, D: 0.487, K: 0.530}),
     "same class as BERT": Metric("predictions", "as_bert"),
     "ConfDrop@3": Metric("faithfulness@3", "confidence_drop", {
         B: (0.096, 0.100), D: (0.149, 0.107), K: (0.042, 0.110)}, "random_drop", SIGNED),
@@ -157,8 +147,8 @@ METRICS = {
     "n't": Metric("negation", "n't"), "hardly": Metric("negation", "hardly"),
     "out of scope": Metric("negation", "out of scope"),
     "Jaccard@3": Metric("explainers@3", "jaccard", baseline="chance_jaccard")}
-AXES = {"contrast": ("seed", "positive", "negative"), "negation": ("seed", "adjective")}
 ORDER = "second_polarity"  # which of two adjectives stands second; both orders are averaged
+AXES = {"contrast": ["seed", "positive", "negative", ORDER], "negation": ["seed", "adjective"]}
 
 
 def frame_of(measures, title):
@@ -188,9 +178,7 @@ def values_of(measures, title, who, value, **where):
         return pd.Series(dtype=float)
     if callable(value):
         return rows.groupby("seed").apply(value)
-    axes = AXES.get(METRICS[title].file, ("seed", "id"))
-    keys = [*axes, ORDER] if ORDER in rows else list(axes)
-    return rows.set_index(keys)[value].astype(float)
+    return rows.set_index(AXES.get(METRICS[title].file, ["seed", "id"]))[value].astype(float)
 
 
 def estimate(measures, title, who, minus=None, value=None, **where):
@@ -214,11 +202,7 @@ def estimate(measures, title, who, minus=None, value=None, **where):
         return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0, "seeds": {}}
     axes = [axis for axis in values.index.names if axis != ORDER]
     cells = values.groupby(axes).mean()
-    # An array with a dimension for each axis, NaN where there is no cell.
-    places = [pd.factorize(cells.index.get_level_values(axis)) for axis in axes]
-    x = np.full([len(names) for _, names in places], np.nan)
-    x[tuple(codes for codes, _ in places)] = cells
-    mean, low, high = interval(x)
+    mean, low, high = interval(cells)
     if not minus:
         least, largest = METRICS[title].limits
         low, high = np.maximum(low, least), np.minimum(high, largest)
@@ -239,8 +223,7 @@ def text_of(e, sd=False):
     return number(e["mean"]) + (f" ± {number(e['sd'])}" if sd else "") + ends
 
 
-# --------------------------------------------------------------------------------------------------
-# The measures, and what the models are called
+# --- The measures, and what the models are called
 
 def check_measures(artifacts):
     """(the stamp of 04; the models to show, a frame of model and seed). Stops unless 04 and 05
@@ -251,13 +234,11 @@ def check_measures(artifacts):
         stop(f"{folder}/04_evaluate.stamp.json is missing; 04_evaluate.py writes it")
     stamp = read_stamp(folder / "04_evaluate.stamp.json")
     weights = stamp["inputs"]["weights"]  # {"bert_42": digest, ...}
-    now = {"subset": digest(load_subset(artifacts)),
-           "weights": {name: weights_digest(artifacts, name) for name in weights}}
-    if any(stamp["inputs"][key] != now[key] for key in now):
+    now = {name: model_stamp(artifacts, name)["weights"] for name in weights}
+    if now != weights or stamp["inputs"]["subset"] != digest(load_subset(artifacts)):
         stop(f"04_evaluate.py measured other models or sentences than {artifacts} holds; run it")
     models = pd.DataFrame([name.rsplit("_", 1) for name in weights], columns=["model", "seed"])
-    shown = models.groupby("seed")["model"].agg(lambda there: set(PAPER_MODELS) <= set(there))
-    models = models[models["seed"].map(shown)]
+    models = models.groupby("seed").filter(lambda rows: set(PAPER_MODELS) <= set(rows["model"]))
     if models.empty:
         stop(f"the report needs {', '.join(PAPER_MODELS)} of one seed; there are "
              f"{', '.join(weights)}")
@@ -313,8 +294,7 @@ def gold_control(measures):
     return BD if checkpoints[D] == checkpoints[K] else CONTROL
 
 
-# --------------------------------------------------------------------------------------------------
-# The claims, and where our number must lie for each to hold: written before the run
+# --- The claims, and where our number must lie for each to hold: written before the run
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
 # (section, quote, comparisons, reason of the range). A comparison (metric, a, b, above, below): the
@@ -395,12 +375,13 @@ def judge(e, above, below):
     return FAILS if e["high"] < above or below < e["low"] else OPEN
 
 
-def evaluate(measures, comparisons, explainer="shap"):
-    """(verdict of a claim, its comparisons with estimates and verdicts). The claim's is the worst
-    of its comparisons', in the order: does not hold, not tested, undecided, holds."""
+def evaluate(measures, comparisons, **where):
+    """(verdict of a claim, its comparisons with estimates and verdicts), by SHAP and of all seeds
+    if `where` names no other explainer and no seed. The claim's verdict is the worst of its
+    comparisons', in the order: does not hold, not tested, undecided, holds."""
     found = []
     for title, who, minus, above, below in comparisons:
-        e = estimate(measures, title, who, minus, explainer=explainer)
+        e = estimate(measures, title, who, minus, **where)
         found.append({"metric": title, "of": who, "minus": minus, "above": above, "below": below,
                       **e, "verdict": judge(e, above, below)})
     verdicts = {one["verdict"] for one in found}
@@ -411,17 +392,14 @@ def judge_claims(measures):
     """A record for each claim: its comparisons by SHAP; the verdict of each explainer, "" where the
     claim does not depend on one; and by_seed, SHAP's verdict of each seed alone, absent where a
     comparison has a single value per seed, such as an SD: one value has no interval."""
-    records, alone = [], {}
-    for seed in sorted(measures["models"]["seed"].unique()):
-        alone[int(seed)] = {name: rows[rows["seed"] == seed] if "seed" in rows else rows
-                            for name, rows in measures.items()}
+    records, seeds = [], sorted(measures["models"]["seed"].unique().tolist())
     for i, (section, quote, comparisons, reason) in enumerate(CLAIMS, 1):
         record = {"claim": i, "section": section, "quote": quote, "reason": reason}
         record["verdict"], record["comparisons"] = evaluate(measures, comparisons)
         explained = any("explainer" in frame_of(measures, title) for title, *_ in comparisons)
-        for explainer in ("lime", "ig"):
-            record[explainer] = evaluate(measures, comparisons, explainer)[0] if explained else ""
-        judged = {seed: evaluate(of_seed, comparisons) for seed, of_seed in alone.items()}
+        for key in ("lime", "ig"):
+            record[key] = evaluate(measures, comparisons, explainer=key)[0] if explained else ""
+        judged = {seed: evaluate(measures, comparisons, seed=seed) for seed in seeds}
         record["by_seed"] = {seed: verdict for seed, (verdict, found) in judged.items()
                              if all(np.isfinite(one["low"]) for one in found)}
         records.append(record)
@@ -433,8 +411,7 @@ def comparison_text(one, label):
     return f"{one['metric']}, {' − '.join(label(one[key]) for key in ('of', 'minus') if one[key])}"
 
 
-# --------------------------------------------------------------------------------------------------
-# Tables
+# --- Tables
 
 # heading: (keys, metrics, note). With one key a table has a row for each model, or pair, and a
 # column for each metric. With two, such as model and explainer, the second makes the columns, and
@@ -557,8 +534,7 @@ def table5(measures, label):
             f"\n\n{markdown(list(lines.values()))}")
 
 
-# --------------------------------------------------------------------------------------------------
-# Figures: (measures, artifacts, label) -> (figure, caption)
+# --- Figures: (measures, artifacts, label) -> (figure, caption)
 
 COLOURS = {B: "#0072B2", D: "#E69F00", K: "#009E73", ALIGNED: "#D55E00",
            "tinybert_ce": "#CC79A7"}  # Okabe and Ito: for colour-blind eyes too
@@ -742,8 +718,7 @@ def figure9(measures, artifacts, label):
                  f"predicts, n = 1 sentence, seed {seed}.")
 
 
-# --------------------------------------------------------------------------------------------------
-# The page: the paper's Figure 9 for every sentence, without a script
+# --- The page: the paper's Figure 9 for every sentence, without a script
 
 STYLE = """:root{color-scheme:light dark;font:16px/1.65 system-ui,sans-serif}
 body{max-width:76rem;margin:0 auto;padding:0 1rem}h3,h4,p{margin:.3rem 0;overflow-wrap:anywhere}
@@ -811,8 +786,7 @@ the value follows the token; the others show on hover. Below a prediction: the p
 """
 
 
-# --------------------------------------------------------------------------------------------------
-# The report
+# --- The report
 
 RULE = (
     "A claim holds where the 95% interval lies inside a range that was stated before the run (with "
@@ -859,7 +833,8 @@ def gain_of_alignment(measures):
         return "KD-aligned and BERT of the next seed: not both in this run."
     share, total = "none", sum(gap[seed] for seed in seeds)
     if total > 0:  # else KD-TinyBERT agrees with BERT as much as a second BERT does
-        _, low, high = interval([gain[seed] / (gap[seed] or np.nan) for seed in seeds])
+        ratios = pd.Series([gain[seed] / (gap[seed] or np.nan) for seed in seeds])
+        _, low, high = interval(ratios.dropna())
         share = f"{sum(gain[seed] for seed in seeds) / total:.0%}"
         share += f" [{low:.0%}, {high:.0%}]" if np.isfinite(low) else ""
 
@@ -982,8 +957,7 @@ def parse_args(argv=None):
     return cli(__doc__).parse_args(argv)
 
 
-def main():
-    args = parse_args()
+def main(args):
     artifacts = Path(args.artifacts)
     measures, stamp = load_measures(artifacts)
     names, claims = labels_of(measures["models"]), judge_claims(measures)
@@ -1029,8 +1003,7 @@ def main():
     for claim in claims:
         print(f"{claim['claim']:2} {claim['verdict']:13} {claim['quote'][:75]}")
     print(f"wrote {artifacts / 'report.md'} and explanations.html")
-    return args
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, parse_args())

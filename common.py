@@ -8,7 +8,7 @@ Read beside the paper, top to bottom:
     4. The optimisation protocol       3.4
     5. The unit of explanation         3.6, 3.7
     6. Explainers                      3.6
-    7. Artifacts and shared flags
+    7. Artifacts, errors and flags
 
 A number such as A4 is an assumption of ours where the paper is silent or contradicts itself. The
 README lists them all, and describes the files that pass between the scripts.
@@ -48,8 +48,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
-# -------------------------------------------------------------------------------------------------
-# 1. What the paper fixes
+# --- 1. What the paper fixes
 
 LABELS = ("very negative", "negative", "neutral", "positive", "very positive")  # 3.1: classes 0..4
 PAPER_MODELS = ("bert", "distilbert", "kd_tinybert")  # 3.2, in the order of its tables
@@ -84,25 +83,20 @@ def stop(message):
     raise SystemExit(2)
 
 
-# -------------------------------------------------------------------------------------------------
-# 2. Text (3.1, 3.3)
+# --- 2. Text (3.1, 3.3)
 
 def load_splits(data):
-    """{"train" | "validation" | "test": [{"id": "test-17", "text": str, "label": 0..4}, ...]}.
-
-    data: a folder with train, validation (or dev) and test .jsonl, or a data set of the Hub. The
-    text is untouched (3.3). The id is the split and the row in it, counted from 0.
-    """
+    """{"train" | "validation" | "test": [{"id": "test-17", "text": str, "label": 0..4}, ...]}. The
+    text is untouched (3.3). The id is the split and the row in it, counted from 0. data: a folder
+    with train, validation (or dev) and test .jsonl, or a data set of the Hub."""
     if Path(data).is_dir():
         loaded = {}
         for split in SPLITS:
             path = Path(data) / f"{split}.jsonl"
             if split == "validation" and not path.is_file():
                 path = Path(data) / "dev.jsonl"
-            if not path.is_file():
-                stop(f"{path} is missing; --data takes a folder with train, validation (or dev) "
-                     "and test .jsonl of text and label")
-            loaded[split] = read_jsonl(path)
+            loaded[split] = read_jsonl(path, "--data takes a folder with train, validation (or "
+                                       "dev) and test .jsonl of text and label")
     else:
         with from_hub(data, "pass --data DIR with its train, validation and test .jsonl"):
             import datasets  # here: it is slow to import, and a local folder does not need it
@@ -135,8 +129,7 @@ def check_rows(data, split, loaded):
     return rows
 
 
-# -------------------------------------------------------------------------------------------------
-# 3. The classifier (3.2, 3.3)
+# --- 3. The classifier (3.2, 3.3)
 
 def pick_device(name):
     """torch.device for auto, cpu, cuda or cuda:1. A GPU has to use its repeatable algorithms."""
@@ -161,11 +154,9 @@ def pick_precision(name, device):
 
 
 def load_encoder(checkpoint, seed):
-    """A pretrained encoder with a new 5-class head drawn from the seed, and its tokenizer (3.2).
-
-    A pooler that the checkpoint lacks, as a masked-language model does, is drawn too. Stops when
-    the checkpoint lacks anything else, or brings a head of its own.
-    """
+    """A pretrained encoder with a new 5-class head drawn from the seed, and its tokenizer (3.2). A
+    pooler that the checkpoint lacks, as a masked-language model does, is drawn too. Stops when the
+    checkpoint lacks anything else, or brings a head of its own."""
     check_folder(checkpoint)
     revision = REVISIONS.get(checkpoint, "main")
     id2label = dict(enumerate(LABELS))
@@ -221,9 +212,8 @@ def check_folder(checkpoint):
         if not files:
             stop(f"--checkpoint {checkpoint} lacks {' or '.join(patterns.split())}")
         for path in files:
-            with open(path, "rb") as file:
-                if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                    stop(f"{path} is a Git-LFS pointer; git lfs pull fetches the file itself")
+            if path.stat().st_size < 1024 and path.read_bytes().startswith(LFS_POINTER):
+                stop(f"{path} is a Git-LFS pointer; git lfs pull fetches the file itself")
 
 
 def checkpoint_digest(checkpoint):
@@ -250,7 +240,6 @@ def load_classifier(artifacts, name, device):
     """(model in eval mode, fp32; tokenizer) of models/<name>, as 01 or 02 saved it. Of a BERT or
     DistilBERT the last layer is computed for [CLS] alone, which is all that the head reads."""
     folder = Path(artifacts) / "models" / name
-    model_stamp(artifacts, name)
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
     model.float().eval().requires_grad_(False)
     if model.config.model_type in ("bert", "distilbert"):
@@ -284,18 +273,14 @@ def encode(tokenizer, inputs):
 
 def pad(tokenizer, ids, device):
     """Rows of ids as model inputs, padded to the longest of the batch (3.3: dynamic padding)."""
-    batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(device)
-    return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    return tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(device)
 
 
 @torch.inference_mode()
 def predict_logits(model, tokenizer, inputs, precision="fp32"):
-    """Logits, float64 (n, 5).
-
-    inputs: all texts, or all tuples of wordpiece ids without [CLS] and [SEP], so that removing a
-    token removes just that token. Equal inputs run once. Inputs of like length share a batch of at
-    most 384 tokens on a CPU, 16,384 on a GPU.
-    """
+    """Logits, float64 (n, 5). inputs: as for encode; ids, so that removing a token removes just
+    that token. Equal inputs run once. Inputs of like length share a batch of at most 384 tokens on
+    a CPU, 16,384 on a GPU."""
     rows = [tuple(ids) for ids in encode(tokenizer, inputs)]
     distinct = sorted(dict.fromkeys(rows), key=len, reverse=True)  # the longest of a batch is first
     token_budget = 16384 if model.device.type == "cuda" else 384
@@ -317,8 +302,7 @@ def predict_proba(model, tokenizer, inputs, precision="fp32"):
     return torch.from_numpy(predict_logits(model, tokenizer, inputs, precision)).softmax(-1).numpy()
 
 
-# -------------------------------------------------------------------------------------------------
-# 4. The optimisation protocol (3.4), identical for 01 and 02: the loss is what they pass in
+# --- 4. The optimisation protocol (3.4), identical for 01 and 02: the loss is what they pass in
 
 def add_training_flags(parser):
     """The protocol's numbers as flags; the defaults are the paper's (3.3, 3.4)."""
@@ -347,13 +331,12 @@ def training_stamp(args, splits, device, **inputs):
 def shuffled_batches(lengths, size, seed, epoch, group_by_length):
     """Index lists of one epoch's batches, by seed and epoch. lengths: tokens of each sentence."""
     order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
-    if not group_by_length:
-        return np.split(order, range(size, len(order), size))
-    # sort by length within stretches of 50 batches, then shuffle the batches
-    stretch = np.arange(len(order)) // (50 * size)
-    order = order[np.lexsort((np.array(lengths)[order], stretch))]  # by stretch, then by length
+    if group_by_length:  # sort by length within stretches of 50 batches, then shuffle the batches
+        stretch = np.arange(len(order)) // (50 * size)
+        order = order[np.lexsort((np.array(lengths)[order], stretch))]  # by stretch, then by length
     batches = np.split(order, range(size, len(order), size))
-    np.random.default_rng([seed, epoch, 1]).shuffle(batches)
+    if group_by_length:
+        np.random.default_rng([seed, epoch, 1]).shuffle(batches)
     return batches
 
 
@@ -383,8 +366,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
             loss = loss + extra_loss(model, out.hidden_states, batch, indices, epoch)
         return loss, out.logits
 
-    for seed_generator in (random.seed, np.random.seed, torch.manual_seed):  # 3.5
-        seed_generator(args.seed)
+    transformers.set_seed(args.seed)  # 3.5: of Python, NumPy and PyTorch
     lengths = [len(x) for x in ids["train"]]
     steps = math.ceil(len(lengths) / args.batch_size) * args.epochs
     # A9: AdamW's own weight decay, 0.01, and betas. fused is faster and gives the same.
@@ -410,9 +392,8 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
 
         model.eval()
         validation_loss, correct, n = 0.0, 0, len(ids["validation"])
-        with torch.inference_mode():
-            for start in range(0, n, EVAL_BATCH):  # in the original order (3.3)
-                indices = np.arange(start, min(start + EVAL_BATCH, n))
+        with torch.inference_mode():  # in the original order (3.3)
+            for indices in np.split(np.arange(n), range(EVAL_BATCH, n, EVAL_BATCH)):
                 loss, logits = batch_loss("validation", indices, epoch)
                 validation_loss += loss.item() * len(indices) / n
                 correct += (logits.argmax(-1) == labels["validation"][indices]).sum().item()
@@ -451,8 +432,7 @@ def save_classifier(model, tokenizer, log, args, stamp):
     print(f"wrote {folder}")
 
 
-# -------------------------------------------------------------------------------------------------
-# 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
+# --- 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
 
 def token_ids(tokenizer, text):
     """The wordpiece ids of a text, without [CLS] and [SEP], as predict_proba takes them."""
@@ -462,8 +442,7 @@ def token_ids(tokenizer, text):
 def token_spans(tokenizer, text):
     """(wordpieces, [[start, end], ...]): the pieces, and the characters that each stands for."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    pieces = tokenizer.convert_ids_to_tokens(encoded["input_ids"])
-    return pieces, [list(span) for span in encoded["offset_mapping"]]
+    return encoded.tokens(), [list(span) for span in encoded["offset_mapping"]]
 
 
 def predicted_attributions(row):
@@ -496,8 +475,7 @@ def remove(ids, positions):
     return tuple(x for i, x in enumerate(ids) if i not in gone)
 
 
-# -------------------------------------------------------------------------------------------------
-# 6. Explainers (3.6)
+# --- 6. Explainers (3.6)
 
 def sentence_seed(seed, text):
     """A seed for each sentence, the same for every model and in every order of work."""
@@ -516,15 +494,13 @@ def mean_embedding(model, tokenizer, train):
 def mask_embedding(model, tokenizer, reference):
     """SHAP puts [MASK] for an absent token; inside the block [MASK] has the embedding `reference`
     (width,)."""
-    table, mask_id = model.get_input_embeddings().weight, tokenizer.mask_token_id
-    kept = table[mask_id].detach().clone()
-    with torch.no_grad():
-        table[mask_id] = reference
+    table, mask_id = model.get_input_embeddings().weight.detach(), tokenizer.mask_token_id
+    kept = table[mask_id].clone()
+    table[mask_id] = reference  # of the model itself: detach shares its memory
     try:
         yield
     finally:
-        with torch.no_grad():
-            table[mask_id] = kept
+        table[mask_id] = kept
 
 
 def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
@@ -565,8 +541,7 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
             "special_attributions": values[[0, -1]], "base_values": base_values}
 
 
-# -------------------------------------------------------------------------------------------------
-# 7. Artifacts, errors and shared flags
+# --- 7. Artifacts, errors and flags
 
 FORMAT = 2  # of the artifacts; a change of their files changes it
 LFS_POINTER = b"version https://git-lfs"
@@ -586,7 +561,9 @@ def cli(doc, *flags):
                    "folder with train, validation (or dev) and test .jsonl of text and label"},
         "--device": {"default": "auto",
                      "help": "cpu, cuda or cuda:1; auto is the GPU if there is one"},
-        "--overwrite": {"action": "store_true", "help": "replace what is there"}}
+        "--overwrite": {"action": "store_true", "help": "replace what is there"},
+        "--seed": {"type": positive, "default": SEED, "help": "the model's training seed: of head, "
+                   "order and dropout; a student has its teacher's"}}
     for flag in ("--artifacts", *flags):
         parser.add_argument(flag, **shared[flag])
     return parser
@@ -616,12 +593,12 @@ def progress(items, what, unit):
                 position=int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def run(main):
-    """Call a stage's main() and note its time in runs.jsonl. Ctrl-C, a full disk and a folder that
-    cannot be written end it in one line."""
+def run(main, args):
+    """Call a stage's main(args), and note its time in runs.jsonl. Ctrl-C, a full disk and a folder
+    that cannot be written end it in one line."""
     started = time.time()
     try:
-        args = main()
+        main(args)
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there")
     except OSError as error:
@@ -691,7 +668,9 @@ def already_made(path, stamp, overwrite):
     it was made otherwise, and names what differs."""
     path = Path(path)
     if overwrite or not path.is_file():
-        check_writable(path.parent.parent)  # the artifacts, or their models/
+        folder = path.parent.parent  # the artifacts, or their models/
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()  # better an OSError now than after a training
         return False
     old = read_stamp(path)
     for part in ("arguments", "inputs"):
@@ -701,12 +680,6 @@ def already_made(path, stamp, overwrite):
                 stop(f"{path} was made with another {key} ({recorded}, now {requested}); "
                      "--overwrite replaces it, --artifacts DIR keeps both")
     return True
-
-
-def check_writable(folder):
-    """OSError unless a file can be written there: better known before a training than after it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
 
 
 def digest(value):
@@ -720,40 +693,30 @@ def file_digest(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def model_stamp(artifacts, name):
-    """The stamp of models/<name>, which must be finished."""
+def model_stamp(artifacts, name, splits=None):
+    """The stamp of models/<name>, which must be finished. splits: the text it must have been
+    trained on."""
     path = Path(artifacts) / "models" / name / "stamp.json"
     if not path.is_file():
         there = sorted(p.parent.name for p in path.parent.parent.glob("[!.]*/stamp.json"))
         stop(f"there is no model {name} in {path.parent.parent} (there: "
              f"{', '.join(there) or 'none'}); 01_train.py or 02_distill.py makes it")
-    return read_stamp(path)
-
-
-def weights_digest(artifacts, name, splits=None):
-    """The digest of the weights of models/<name>; splits: the text it must have been trained on."""
-    stamp = model_stamp(artifacts, name)
+    stamp = read_stamp(path)
     if splits and stamp["inputs"]["text"] != digest(splits):
         stop(f"models/{name} was trained on another text than --data holds; pass the --data it was "
              "trained on, or train it again with --overwrite")
-    return stamp["weights"]
+    return stamp
 
 
 def load_subset(artifacts):
     """The sentences that 03 drew (3.1)."""
-    path = Path(artifacts) / "subset.jsonl"
-    if not path.is_file():
-        stop(f"{path} is missing; 03_explain.py draws it")
-    return read_jsonl(path)
+    return read_jsonl(Path(artifacts) / "subset.jsonl", "03_explain.py draws it")
 
 
 def explain_all(path, rows, explain, stamp, overwrite):
-    """All rows, explained. Those that are not yet in the file are explained and appended to it.
-
-    explain(row) -> dict to add to the row. A line that an interruption cut off is dropped. The
-    stamp lies beside the file: other settings than it names are refused, or with overwrite replace
-    the file.
-    """
+    """All rows, explained. Those that are not yet in the file are explained and appended to it; a
+    line that an interruption cut off is dropped. explain(row) -> dict to add to the row. The stamp
+    lies beside the file: other settings than it names are refused, or with overwrite replace it."""
     stamp_path = path.with_suffix(".stamp.json")
     resume = already_made(stamp_path, stamp, overwrite) and path.is_file()
     done = explained_rows(path) if resume else {}
@@ -796,7 +759,7 @@ def load_explanations(artifacts, model, seed, method, subset):
         return []
     again = f"03_explain.py --model {model} --seed {seed} --methods {method}"
     stamp, rows = read_stamp(path.with_suffix(".stamp.json")), explained_rows(path)
-    if stamp["inputs"]["weights"] != weights_digest(artifacts, f"{model}_{seed}"):
+    if stamp["inputs"]["weights"] != model_stamp(artifacts, f"{model}_{seed}")["weights"]:
         stop(f"{path} explains other weights than models/{model}_{seed} holds; {again} --overwrite")
     if stamp["inputs"]["subset"] != digest(subset):
         stop(f"{path} explains other sentences than subset.jsonl holds; {again} --overwrite")
@@ -816,8 +779,10 @@ def write_json(path, value):
     write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
 
 
-def read_jsonl(path):
+def read_jsonl(path, hint="an earlier stage writes it"):
     """The objects of a file, one a line. Stops and names the line that is not a JSON object."""
+    if not Path(path).is_file():
+        stop(f"{path} is missing; {hint}")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")  # with or without a byte-order mark
     except UnicodeDecodeError as error:

@@ -50,7 +50,7 @@ def call(scripts, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [number, *map(str, argv)])
         status = 0
         try:
-            scripts[number].main()
+            scripts[number].main(scripts[number].parse_args())
         except SystemExit as error:
             status = error.code
         out = capsys.readouterr()

@@ -200,8 +200,8 @@ def test_buckets_and_as_bert(ev):
             for model, seed, predicted, right in (
                 ("kd_tinybert", 42, 0, False), ("bert", 42, 1, True), ("distilbert", 42, 1, True),
                 ("bert", 43, 1, True), ("kd_tinybert", 44, 1, True))]
-    ev.add_as_bert(rows)
-    assert ev.assign_buckets(rows) == {(42, "a"): "bert_dbert"}
+    ev.add_comparisons(rows)
+    assert [row["bucket"] for row in rows] == ["bert_dbert"] * 3 + [None] * 2
     assert [row["as_bert"] for row in rows] == [False, True, True, True, None]
 
 
@@ -218,12 +218,12 @@ def test_the_stage(ev, smoke, tmp_path, call, monkeypatch):
     assert {measure: len(rows) for measure, rows in found.items()} == {
         "labels": 15, "models": 4, "predictions": 4 * 120, "short_tokens": 4 * 6,
         "faithfulness": 4 * 3 * 3 * 6, "agreement": 4 * 3 * 3 * 6, "direction": 4 * 3 * 6,
-        "explainers": 4 * 3 * 3 * 6, "completeness": 4 * 6, "buckets": 120}
+        "explainers": 4 * 3 * 3 * 6, "completeness": 4 * 6}
     assert set(found["agreement"]["pair"]) == {*common.PAIRS, "bert/bert_next"}
     bert, test = found["models"].iloc[0], found["predictions"]
     assert (bert["checkpoint"], bert["teacher"], bert["training_seconds"]) == ("a/folder", None, 3)
     assert (test["right"] == (test["predicted"] == test["label"])).all()
-    bucket = found["buckets"].set_index("id")["bucket"]
+    bucket = test[test["seed"] == 42].set_index("id")["bucket"].to_dict()
     for row in found["direction"].itertuples():
         assert row.bucket == bucket[row.id] and row.seed == 42
 

@@ -177,9 +177,10 @@ def test_a_missing_encoder_weight_is_named_and_a_missing_pooler_is_new(checkpoin
     weights = load_file(checkpoint / "model.safetensors")
     weights = {key: value for key, value in weights.items() if "pooler" not in key}
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    poolers = [load_encoder(str(checkpoint), seed)[0].bert.pooler.dense.weight
-               for seed in (1, 1, 2)]
-    assert torch.equal(poolers[0], poolers[1]) and not torch.equal(poolers[0], poolers[2])
+    models = [load_encoder(str(checkpoint), seed)[0] for seed in (1, 1, 2)]
+    for layer in ("classifier", "bert.pooler.dense"):
+        first, same, other = [model.get_submodule(layer).weight for model in models]
+        assert torch.equal(first, same) and not torch.equal(first, other)
     weights.pop("bert.encoder.layer.0.output.dense.weight")
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
     one_line(loads(checkpoint), capsys.readouterr().err, "lacks 1 weights of its encoder",

@@ -14,25 +14,32 @@ def six(scripts, monkeypatch):
     return scripts["06"]
 
 
+def interval(six, x):
+    """Of an array, NaN where there is no value: its axes become the levels of an index."""
+    x = np.asarray(x, dtype=float)
+    index = pd.MultiIndex.from_product([range(n) for n in x.shape])
+    return six.interval(pd.Series(x.ravel(), index).dropna())
+
+
 def test_interval_by_hand(six):
     # seeds 1 and 5: v = 8 / 2 = 4; sentences 2 and 4: v = 2 / 2 = 1; df = 25 / 17, its t is 6.1881
-    assert six.interval([[0, 2], [4, 6]]) == pytest.approx((3, 3 - 13.837, 3 + 13.837), abs=1e-3)
+    assert interval(six, [[0, 2], [4, 6]]) == pytest.approx((3, 3 - 13.837, 3 + 13.837), abs=1e-3)
     # one seed: v = 1 / 3, df = 2, t = 4.3027
     half = 4.302653 / 3**0.5
-    assert six.interval([[1.0, 2.0, 3.0, np.nan]]) == pytest.approx((2, 2 - half, 2 + half))
+    assert interval(six, [[1.0, 2.0, 3.0, np.nan]]) == pytest.approx((2, 2 - half, 2 + half))
     # the means along both axes are equal, the values are not: four values, v = 1 / 12, t = 3.1824
     half = 3.182446 / 12**0.5
-    assert six.interval([[0, 1], [1, 0]]) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
-    assert six.interval(np.full((3, 150), 0.3)) == pytest.approx((0.3, 0.28, 0.32))  # 3 / 150
+    assert interval(six, [[0, 1], [1, 0]]) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    assert interval(six, np.full((3, 150), 0.3)) == pytest.approx((0.3, 0.28, 0.32))  # 3 / 150
     for x in ([[5.0]], [5.0], [[5.0, np.nan], [np.nan, np.nan]], [], [np.nan]):
-        assert np.isnan(six.interval(x)[1:]).all()
+        assert np.isnan(interval(six, x)[1:]).all()
 
 
 def test_interval_covers(six):
     rng, hits = np.random.default_rng(0), []
     for _ in range(400):  # three seeds, whose own deviation is a tenth of the sentences'
         x = rng.normal(0, 0.1, (3, 1)) + rng.normal(0, 1, (1, 50)) + rng.normal(0, 0.5, (3, 50))
-        hits.append(np.prod(six.interval(x)[1:]) < 0)
+        hits.append(np.prod(interval(six, x)[1:]) < 0)
     assert 0.9 <= np.mean(hits) <= 0.99
 
 
@@ -111,7 +118,8 @@ def made(folder, seeds, standins=False, methods=("shap", "lime", "ig"), text=ODD
     spec = {  # columns whose values are combined, columns of random numbers
         "models": (models, "training_seconds"),
         "labels": ({"split": common.SPLITS, "label": range(5)}, "sentences"),
-        "predictions": (models | ids | {"label": [1], "predicted": [1]}, "right as_bert"),
+        "predictions": (models | ids | {"label": [1], "predicted": [1], "bucket": ["kd_only"]},
+                        "right as_bert"),
         "faithfulness": (models | by | ids | {"k": [3, 5]}, "confidence_drop flip random_drop "
                          "random_flip masked_drop masked_flip drop_over_random flip_over_random"),
         "short_tokens": (models | ids, "short_token_ratio short_share_of_words"),
@@ -120,7 +128,6 @@ def made(folder, seeds, standins=False, methods=("shap", "lime", "ig"), text=ODD
         "completeness": (models | ids, "relative_gap"),
         "explainers": (models | ids | {"k": [3], "explainer": [f"shap/{m}" for m in methods[1:]]},
                        "jaccard chance_jaccard"),
-        "buckets": ({"seed": seeds, "bucket": ["all_correct", "kd_only"]}, ""),
         "contrast": (models | {"positive": "ab", "negative": "cd", "second_polarity": [0, 2]},
                      "post_but_ratio equal_credit_ratio over_equal_credit but_minus_and misses "
                      "follows_second_clause swaps_with_clauses chance_misses misses_over_chance "
@@ -203,13 +210,14 @@ def test_claims_turn_with_their_rows(six, tmp_path):
     claims = six.judge_claims(measures)
     assert claims[0]["lime"] == claims[1]["ig"] == ""  # neither depends on the explainer
     rows = measures["faithfulness"].query("model == 'bert' and explainer == 'ig' and k == 3")
-    verdict, (one,) = six.evaluate(measures, [("FlipRate@3", "bert", None, None, 0.9)], "ig")
+    below = [("FlipRate@3", "bert", None, None, 0.9)]
+    verdict, (one,) = six.evaluate(measures, below, explainer="ig")
     assert one["mean"] == pytest.approx(rows["flip"].mean()) and verdict == "holds"
     kinds = {"holds": ("bert", None, 0.9), "undecided": ("bert", one["mean"], None),
              "not tested": ("tinybert_ce", 0, None), "does not hold": ("bert", 0.9, None)}
     for n, verdict in enumerate(kinds, 1):  # each is stronger than those before it
         comparisons = [("FlipRate@3", who, None, *ends) for who, *ends in [*kinds.values()][:n]]
-        assert six.evaluate(measures, comparisons, "ig")[0] == verdict
+        assert six.evaluate(measures, comparisons, explainer="ig")[0] == verdict
 
 
 def test_the_gain_of_alignment_by_hand(six, tmp_path):
