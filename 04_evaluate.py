@@ -28,7 +28,7 @@ from common import (KS, LABELS, PAIRS, PAPER_MODELS, cli, cosine, digest, explai
                     predicted_attributions, read_json, remove, run, sentence_seed, stop, token_ids,
                     token_spans, top_k, write_json, write_jsonl)
 
-EXPLAINERS = ("shap", "lime", "ig")  # of all sentences
+METHODS = ("shap", "lime", "ig")  # of all sentences
 VARIANTS = ("shap_mask", "lime_seed")  # of some sentences, for BERT of the first seed
 EXPLAINER_PAIRS = ("shap/lime", "shap/ig", "lime/ig", "shap/shap_mask", "lime/lime_seed")
 RANDOM_DRAWS = 5  # random removals a sentence
@@ -253,7 +253,7 @@ def model_pairs(explained):
 def compare_models(explained, bucket_of):
     """Tables 2 and 3: the rows of agreement and of direction, for each pair and explainer."""
     agreements, directions = [], []
-    for (seed, pair, first, second), method in product(model_pairs(explained), EXPLAINERS):
+    for (seed, pair, first, second), method in product(model_pairs(explained), METHODS):
         for a, b in zip(first[method], second[method]):
             keys = {"seed": seed, "pair": pair, "explainer": method, "id": a["id"],
                     "bucket": bucket_of.get((seed, a["id"]))}
@@ -307,7 +307,7 @@ def main(args):
     for model, seed in explained_models(artifacts):
         explained[model, seed] = {
             method: load_explanations(artifacts, model, seed, method, subset)
-            for method in EXPLAINERS + VARIANTS}
+            for method in METHODS + VARIANTS}
         weights[f"{model}_{seed}"] = model_stamp(artifacts, f"{model}_{seed}", splits)["weights"]
     settings = check_alike(artifacts, explained)
 

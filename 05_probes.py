@@ -9,9 +9,9 @@ Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained; 
     python 05_probes.py --data SetFit/sst5 --artifacts artifacts
     python 05_probes.py --model bert --seed 42
 
-SHAP of 576 sentences a model takes most of the time: some minutes on a T4 or, with a small model,
-on two CPU cores. After an interruption the same command goes on with the next sentence. What
-follows from the explanations is computed anew each time.
+SHAP of the contrastive sentences, 578 a model, takes most of the time: some minutes on a T4 (an
+estimate). After an interruption the same command goes on with the next sentence. What follows from
+the explanations is computed anew each time.
 """
 import re
 from functools import partial

@@ -1,6 +1,6 @@
 """Sections 4 and 5: the paper's tables and figures beside ours, its claims judged, cases shown.
 
-Reads   measures/ with the stamps of 04 and 05, subset.jsonl, explanations/, probes/, runs.jsonl
+Reads   measures/, subset.jsonl, explanations/, probes/, runs.jsonl; the stamps of models/
 Writes  report.md (with Figure 2), explanations.html, figures/figure<i>.png (0 and 10 are ours),
         tables/estimates.jsonl, tables/claims.jsonl
 
@@ -46,14 +46,14 @@ EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
 def interval(values):
     """(mean, low, high): the mean of a series without missing values, and its 95% interval.
 
-    Each level of its index is one thing that was drawn at random: seed and sentence; seed alone; or
-    seed, positive and negative adjective.
+    Each level of its index is one thing that was drawn at random: seed and sentence (or adjective);
+    seed alone; or seed, positive and negative adjective.
 
     The interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. v, the variance of
     the mean, is a sum over the levels, v = sum of var(m) / len(m), where m are the means along a
-    level: each seed's mean, then each sentence's mean. This is a crossed random-effects design. (Of
-    a residual with variance s2 it counts 2 s2 / (seeds x sentences), which is conservative.) Where
-    the values differ but the means along each level do not, the values are taken as one level.
+    level: each seed's mean, then each sentence's mean. This is a crossed random-effects design; it
+    is conservative, for each level counts the residual again. Where the values differ but the means
+    along each level do not, the values are taken as one level.
 
     Where no level has two entries, nothing was drawn twice: low and high are NaN. Where all values
     are equal, low and high are mean +- 3 / the entries of the longest level, the rule of three.
@@ -93,7 +93,7 @@ SIGNED = (-1, 1)
 
 
 class Metric(NamedTuple):
-    file: str  # measures/<file>.jsonl; of "agreement@10" the rows of k = 10
+    file: str  # measures/<file>.jsonl, 05's one per model; of "agreement@10" the rows of k = 10
     value: str | Callable  # a column of the file; or a function of a seed's rows, such as F1
     paper: dict = {}  # {model or pair: the mean, or (mean, SD)}, as printed
     baseline: str | Callable = ""  # what chance gives: a column or a function, as for value
@@ -147,7 +147,7 @@ METRICS = {
     "n't": Metric("negation", "n't"), "hardly": Metric("negation", "hardly"),
     "out of scope": Metric("negation", "out of scope"),
     "Jaccard@3": Metric("explainers@3", "jaccard", baseline="chance_jaccard")}
-ORDER = "second_polarity"  # which of two adjectives stands second; both orders are averaged
+ORDER = "second_polarity"  # which of two adjectives stands second; estimate() averages both orders
 AXES = {"contrast": ["seed", "positive", "negative", ORDER], "negation": ["seed", "adjective"]}
 
 
@@ -301,7 +301,8 @@ HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not teste
 # metric's mean for a, minus that for b where b is not None, must lie above and below these bounds.
 CLAIMS = (
     ("Abstract", "Based on the contrastive probe, TinyBERT frequently arrives at the correct label "
-     "… for the wrong reasons", [("if right, adjective not in top 3", K, B, 0, None)], ""),
+     "… for the wrong reasons", [("if right, adjective not in top 3", K, B, 0, None)],
+     "more often than BERT does"),
     ("4.1", "broadly similar performance on the SST-5 test set",
      [("accuracy", D, B, -0.05, 0.05), ("accuracy", K, B, -0.05, 0.05)],
      "the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences"),
@@ -534,7 +535,8 @@ def table5(measures, label):
             f"\n\n{markdown(list(lines.values()))}")
 
 
-# --- Figures: (measures, artifacts, label) -> (figure, caption)
+# --- Figures: (measures, artifacts, label) -> (figure, caption). label(who), made in main(), is the
+# name to print of a model, a pair or an explainer.
 
 COLOURS = {B: "#0072B2", D: "#E69F00", K: "#009E73", ALIGNED: "#D55E00",
            "tinybert_ce": "#CC79A7"}  # Okabe and Ito: for colour-blind eyes too
@@ -574,8 +576,8 @@ def figure0(measures, artifacts, label, claims):
         values = [one["mean"], one["low"], one["high"], one["above"], one["below"], paper, baseline,
                   *one["seeds"].values()]
         values = np.array(values, dtype=float)  # None, no bound, becomes NaN
-        mean, low, high, above, below, paper, baseline, *seeds = (
-            values / (1.1 * np.nanmax([*abs(values), 1e-9])))
+        scaled = values / (1.1 * np.nanmax([*abs(values), 1e-9]))
+        mean, low, high, above, below, paper, baseline, *seeds = scaled
         left, right = np.nan_to_num(above, nan=-1), np.nan_to_num(below, nan=1)
         mark, colour = MARKS[claim["verdict"]]
         ax.barh(y, right - left, 0.78, left, color="#E3ECE3")  # where the claim holds
@@ -672,7 +674,7 @@ def figure8(measures, artifacts, label):
     """4.4: orientations of SHAP vectors. The projection only illustrates (A18): its dimension i is
     the token at position i, which is another token in every sentence. The angle measures."""
     seed, models = first_seed(measures), shown_models(measures)
-    unit = [[0, 0]]  # makes at least two columns, also of sentences of one token
+    unit = [[0, 0]]  # a row that is dropped again: it makes at least two columns, as PCA needs
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.6))
     for model in models:
         for row in load_explanations(artifacts, model, seed, "shap", load_subset(artifacts)):
@@ -833,8 +835,8 @@ def gain_of_alignment(measures):
         return "KD-aligned and BERT of the next seed: not both in this run."
     share, total = "none", sum(gap[seed] for seed in seeds)
     if total > 0:  # else KD-TinyBERT agrees with BERT as much as a second BERT does
-        ratios = pd.Series([gain[seed] / (gap[seed] or np.nan) for seed in seeds])
-        _, low, high = interval(ratios.dropna())
+        ratios = pd.Series([gain[seed] / gap[seed] for seed in seeds if gap[seed]])
+        _, low, high = interval(ratios)
         share = f"{sum(gain[seed] for seed in seeds) / total:.0%}"
         share += f" [{low:.0%}, {high:.0%}]" if np.isfinite(low) else ""
 
@@ -884,7 +886,7 @@ def opening(measures, artifacts, label, claims, stamp):
         lines.append("Two BERTs that differ in their seed alone agree to a Jaccard@10 of "
                      f"{text_of(jaccard)} and a polarity cosine of {text_of(cosine)}: what to "
                      "expect without compression.")
-    if gold_control(measures) == BD:
+    if gold_control(measures) == BD:  # then claim 17's pairs are claim 10's
         pairs = {BD, BK, CONTROL}
         same = [claim for claim in claims for one in claim["comparisons"]
                 if one["metric"] == "polarity cosine" and {one["of"], one["minus"]} <= pairs]

@@ -225,8 +225,8 @@ def checkpoint_digest(checkpoint):
 
 
 def check_tokens_like_other_models(args, tokenizer, texts):
-    """Stops unless another model that is there cuts these texts into the same wordpieces, by which
-    the models are compared (A3)."""
+    """Stops if a model that is there already cuts these texts into other wordpieces, by which the
+    models are compared (A3). One of them is enough: each was compared when it was made."""
     stamps = (Path(args.artifacts) / "models").glob("[!.]*/stamp.json")
     folders = [p.parent for p in stamps if p.parent.name != f"{args.model}_{args.seed}"]
     for folder in folders[:1]:
@@ -515,7 +515,7 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     ArithmeticError.
     """
     import shap
-    known = {}  # SHAP asks for about 41% a second time
+    known = {}  # SHAP asks for many of them a second time
 
     def f(coalitions):  # of wordpiece ids, each with [CLS] and [SEP]
         inputs = [tuple(int(i) for i in coalition[1:-1]) for coalition in coalitions]
@@ -665,12 +665,13 @@ def read_stamp(path):
 
 def already_made(path, stamp, overwrite):
     """True if the artifact with its stamp at path is there and was made in the same way. Stops if
-    it was made otherwise, and names what differs."""
+    it was made otherwise, and names what differs. Where it is to be made, OSError if its folder
+    cannot be written: better known before a training than after it."""
     path = Path(path)
     if overwrite or not path.is_file():
         folder = path.parent.parent  # the artifacts, or their models/
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()  # better an OSError now than after a training
+        tempfile.TemporaryFile(dir=folder).close()
         return False
     old = read_stamp(path)
     for part in ("arguments", "inputs"):

@@ -18,7 +18,7 @@
 #                     artifacts-cpu, with DATA artifacts-cpu-<name of its folder>)
 #   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: folders in place of the Hub's models
 #   TORCH_INDEX=URL   an index with CPU builds of torch, for setting up a machine without a GPU
-# Every stage skips what is finished: after an interruption, run the same command to resume.
+# Finished models and explained sentences are kept: after an interruption, run the same command to resume.
 set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")"
@@ -89,7 +89,7 @@ export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
-stage() {  # stage "01_train.py --model bert ..."; eval, for the paths in it are quoted
+stage() {  # stage "01_train.py --model bert ..."; eval, for the paths in it are quoted, as is $out below
   echo "--- $1"
   eval "$python $1 --artifacts $out"
 }
@@ -146,6 +146,9 @@ data="--data $data" subset="--per-class ${PER_CLASS:-$per_class}"
 
 # --- The commands of one model and seed
 
+seeds=($seeds)
+first=${seeds[0]} count=${#seeds[@]}
+
 train() {  # train kd_aligned 42
   local flags="--seed $2 $train_flags $data" distil="02_distill.py --model $1 --checkpoint $tinybert"
   case $1 in
@@ -176,8 +179,6 @@ each() {  # each train "bert distilbert" 42: the command for each of these model
 
 # --- The run, seed by seed. BERT of a seed is trained with the models of the seed before it.
 
-seeds=($seeds)
-first=${seeds[0]} count=${#seeds[@]}
 stage "03_explain.py $subset $data"  # draws the 150 sentences, and finds out now whether the text will do
 stage "$(train bert $first)"
 for i in ${!seeds[@]}; do
@@ -191,7 +192,9 @@ for i in ${!seeds[@]}; do
       echo "03_explain.py --model bert --seed $seed --methods lime_seed --of-each 6 $explain_flags $subset $data"
     fi)"
   together "$(each probe "bert $students" $seed)"
-  if [ $i = 0 ] || [ $((i + 1)) = $count ]; then  # a first report, and the last one
+  # A first report, if there is none, and the last one. (After an interruption there may be half-explained
+  # models of a later seed, which 04 refuses: they are completed first.)
+  if [ $((i + 1)) = $count ] || ! eval "[ -e $out/report.md ]"; then
     stage "04_evaluate.py $data"
     stage "06_figures.py"
   fi

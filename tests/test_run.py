@@ -78,26 +78,38 @@ def test_a_stage_that_is_run_wrongly_says_so_in_one_line(artifacts, call, smoke)
         assert status == 2 and says in err and err.count("\n") == 1
 
 
-def commands_of_presets(tmp_path):
-    """What run_all.sh would run for paper and cpu on two GPUs: the commands go to a stand-in."""
-    fake, log = tmp_path / "python3", tmp_path / "log"
+def commands_of(preset, folder):
+    """What run_all.sh would run on two GPUs, with artifacts in folder/a b; nothing is run."""
+    fake, log = folder / "python3", folder / "log"
     fake.write_text("""#!/bin/sh
 case "$1" in -c) echo 2;; tests/*) ;; *) echo "$@" >> "$LOG";; esac
 """)
     fake.chmod(0o755)
-    for preset in ("paper", "cpu"):
-        env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "LOG": str(log),
-               "EXTRA": "kd_twice kd_perturbed kd_hidden", "BERT": "a folder/it's bert"}
-        done = subprocess.run(["bash", "run_all.sh", preset], cwd=ROOT, env=os.environ | env,
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    return log.read_text().splitlines()
+    log.write_text("")
+    env = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "LOG": str(log),
+           "EXTRA": "kd_twice kd_perturbed kd_hidden", "BERT": "a folder/it's bert",
+           "ARTIFACTS": str(folder / "a b")}
+    done = subprocess.run(["bash", "run_all.sh", preset], cwd=ROOT, env=os.environ | env,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return log.read_text().replace("/a b", "/a_b").splitlines()
+
+
+def test_after_an_interruption_the_first_report_is_not_drawn_again(tmp_path):
+    """04 would refuse what is half-explained of a later seed, and end the run."""
+    def stages():
+        return [line[:2] for line in commands_of("paper", tmp_path) if line[:2] in ("04", "06")]
+
+    assert stages() == ["04", "06"] * 3  # a stand-in draws none
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "report.md").write_text("")
+    assert stages() == ["04", "06"]
 
 
 def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
     texts = [ROOT / "README.md", *Path(ROOT).glob("0[1-6]_*.py")]
     said = [line for text in texts for line in re.findall(r"python (0\d_.*)", text.read_text())]
-    run = commands_of_presets(tmp_path)
+    run = commands_of("paper", tmp_path) + commands_of("cpu", tmp_path)
     assert len(said) > 12 and len(run) > 50
     for line in said + run:
         script, *argv = re.sub(r" {2,}.*|`.*", "", line).split()
