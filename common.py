@@ -278,9 +278,9 @@ def pad(tokenizer, ids, device):
 
 @torch.inference_mode()
 def predict_logits(model, tokenizer, inputs, precision="fp32"):
-    """Logits, float64 (n, 5). inputs: as for encode; ids, so that removing a token removes just
-    that token. Equal inputs run once. Inputs of like length share a batch of at most 384 tokens on
-    a CPU, 16,384 on a GPU."""
+    """Logits, float64 (n, 5). inputs: texts, or tuples of wordpiece ids, from which a token can be
+    removed without changing the others (encode). Equal inputs run once. Inputs of like length share
+    a batch of at most 384 tokens on a CPU, 16,384 on a GPU."""
     rows = [tuple(ids) for ids in encode(tokenizer, inputs)]
     distinct = sorted(dict.fromkeys(rows), key=len, reverse=True)  # the longest of a batch is first
     token_budget = 16384 if model.device.type == "cuda" else 384
@@ -515,7 +515,7 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     ArithmeticError.
     """
     import shap
-    known = {}  # SHAP asks for many of them a second time
+    known = {}  # {wordpiece ids: probabilities}, for SHAP asks about many inputs twice
 
     def f(coalitions):  # of wordpiece ids, each with [CLS] and [SEP]
         inputs = [tuple(int(i) for i in coalition[1:-1]) for coalition in coalitions]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from common import (FORMAT, already_made, cosine, digest, encode, explain_all,
+from common import (FORMAT, LABELS, already_made, cosine, digest, encode, explain_all,
                     explain_shap, fit, load_classifier, load_encoder, load_explanations,
                     load_splits, make_stamp, mask_embedding, mean_embedding, polarity_attributions,
                     predict_proba, predicted_attributions, remove, save_classifier,
@@ -384,3 +384,7 @@ def test_another_version_is_no_reason_to_refuse_but_another_text_is(tmp_path):
     assert not already_made(tmp_path / "stamp.json", stamp, True)
     with pytest.raises(SystemExit):
         already_made(tmp_path / "stamp.json", stamp | {"inputs": {"text": "t"}}, False)
+
+
+def test_the_labels_are_the_papers():
+    assert LABELS == ("very negative", "negative", "neutral", "positive", "very positive")

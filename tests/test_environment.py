@@ -1,4 +1,6 @@
 """The set-up's decision: what is lacking, what pip is asked for, and what is refused."""
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import environment
@@ -64,3 +66,8 @@ def test_a_broken_package_is_named(tmp_path, monkeypatch, capsys):
         environment.try_imports(["json", "broken_package"])
     err = capsys.readouterr().err
     assert "the installation is broken" in err and "broken_package" in err and "NumPy 2.0" in err
+
+
+def test_this_python_lacks_nothing():
+    done = subprocess.run([sys.executable, environment.__file__], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")

@@ -127,3 +127,9 @@ def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
     assert [line.split()[2] for line in cpu if "--seed 43" in line] == ["bert"]
     explained = [line for line in run if line[:2] == "03" and "SetFit" not in line]
     assert [line.split()[2] for line in explained if "--seed 43" in line] == ["bert"]
+
+
+def test_a_run_is_recorded(artifacts):
+    records = read_jsonl(artifacts / "runs.jsonl")
+    assert {record["stage"][:2] for record in records} == {"01", "02", "03", "04", "05", "06"}
+    assert all(record["seconds"] >= 0 for record in records)
