@@ -2,17 +2,17 @@
 
 Reads   the text (--data: the subset is drawn from the test split); models/<model>_<seed>/
 Writes  subset.jsonl (once: all models explain the same sentences);
-        explanations/<model>_<seed>.<method>.jsonl : one line a sentence; a stamp beside each
+        explanations/<model>_<seed>.<method>.jsonl : one line a sentence
 
     python 03_explain.py
     python 03_explain.py --model bert
-    python 03_explain.py --model bert --methods shap_mask lime_seed --of-each 6
+    python 03_explain.py --model bert --methods shap_mask lime_resampled --first-per-class 6
 
 Without --model it draws the subset alone. Methods: shap (3.6; explain_shap in common.py, which 05
-uses too) and lime (3.6); ig, integrated gradients, which never removes a token; shap_mask, SHAP
-with [MASK] as its reference (A11); lime_seed, LIME with another sampling seed. Run again after an
-interruption, it goes on with the next sentence. The subset and the sampling of SHAP and LIME have
-the seed 42; --seed is the model's.
+uses too) and lime (3.6); ig, integrated gradients, which never deletes or masks a token; shap_mask,
+SHAP with [MASK] as its reference (A11); lime_resampled, LIME with another sampling seed. Run again
+after an interruption, it goes on with the next sentence. The subset, A11's background and the
+samples of LIME have the seed 42; --seed is the model's.
 """
 import random
 import re
@@ -23,14 +23,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, digest, encode, explain_all,
-                    explain_shap, load_classifier, load_splits, load_subset, make_stamp,
-                    mean_embedding, model_name, model_stamp, pad, pick_device, pick_precision,
-                    positive, predict_proba, predicted_attributions, run, sentence_seed, stop,
-                    token_spans, top_k, write_jsonl)
+from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, agree, cli, delete_measures, encode,
+                    explain_all, explain_shap, explained_rows, load_classifier, load_subset,
+                    mean_embedding, model_name, open_run, pad, pick_precision, positive_int,
+                    predict_proba, predicted_attributions, run, sentence_seed, stop, token_spans,
+                    top_k, write_jsonl)
 
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
-POLARITY = len(LABELS)  # LIME's index of a sixth output, the polarity score sum_c (c - 2) p_c
+POLARITY_OUTPUT = len(LABELS)  # LIME explains a sixth output too: the polarity score
 IG_STEPS = 24  # points on the path; completeness_gap says how exact the sum over them is
 
 
@@ -51,10 +51,12 @@ def balanced_subset(rows, per_class):
 def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=SEED,
                  precision="fp32"):
     """LIME (3.6): words are removed at random, every occurrence at once, the library's default.
-    Returns words and their attributions (m,) for the class `label`, m <= 10, largest first; spans:
-    for each word a list of [start, end], one per occurrence; polarity_words and
-    polarity_attributions, the same for the polarity score. A word that LIME does not choose is not
-    there; 04 gives it 0."""
+
+    Returns for the class `label` words and their attributions (m,), m <= 10, largest first, and
+    spans, for each word a list of [start, end], one per occurrence. polarity_words and
+    polarity_attributions are the same for the polarity score sum_c (c - 2) p_c. A word that LIME
+    does not choose is not there; 04 gives it 0.
+    """
     from lime.lime_text import LimeTextExplainer
     if not re.search(r"\w", text):  # without a word there is nothing to remove: LIME would raise
         return {"words": [], "spans": [], "attributions": [], "polarity_words": [],
@@ -65,16 +67,16 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
         return np.column_stack([p, p @ (np.arange(len(LABELS)) - 2)])
 
     explainer = LimeTextExplainer(random_state=sentence_seed(seed, text))
-    explanation = explainer.explain_instance(text, f, labels=(label, POLARITY),
+    explanation = explainer.explain_instance(text, f, labels=(label, POLARITY_OUTPUT),
                                              num_samples=num_samples, num_features=LIME_FEATURES)
-    indexed = explanation.domain_mapper.indexed_string
-    ids, weights = zip(*explanation.local_exp[label])
-    polarity_ids, polarity_weights = zip(*explanation.local_exp[POLARITY])
-    words = [str(indexed.word(i)) for i in ids]
+    indexed = explanation.domain_mapper.indexed_string  # LIME's words, by number
+    numbers, weights = zip(*explanation.local_exp[label])
+    polarity_numbers, polarity_weights = zip(*explanation.local_exp[POLARITY_OUTPUT])
+    words = [str(indexed.word(i)) for i in numbers]
     spans = [[[int(start), int(start) + len(word)] for start in indexed.string_position(i)]
-             for i, word in zip(ids, words)]
+             for i, word in zip(numbers, words)]
     return {"words": words, "spans": spans, "attributions": weights,
-            "polarity_words": [str(indexed.word(i)) for i in polarity_ids],
+            "polarity_words": [str(indexed.word(i)) for i in polarity_numbers],
             "polarity_attributions": polarity_weights}
 
 
@@ -106,27 +108,27 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     with torch.no_grad():
         p_start, p_end = probabilities(torch.stack([start, end])).cpu().numpy()
     tokens, spans = token_spans(tokenizer, text)
-    attributions = np.zeros((len(tokens), len(LABELS)))  # 0 for what is cut off at 256 tokens
-    attributions[:len(phi) - 2] = phi[1:-1]
+    attributions = np.zeros((len(tokens), len(LABELS)))
+    attributions[:len(phi) - 2] = phi[1:-1]  # tokens that are cut off at 256 keep 0
     return {"tokens": tokens, "spans": spans, "attributions": attributions,
             "special_attributions": phi[[0, -1]], "base_values": p_start,
             "completeness_gap": np.abs(phi.sum(0) - (p_end - p_start))}
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, "--data", "--device", "--overwrite", "--seed")
+    parser = cli(__doc__, "--data", "--device", "--seed")
     parser.add_argument("--model", type=model_name, help="a model that 01 or 02 made; without it "
                         "the subset alone is drawn")
     parser.add_argument("--methods", nargs="+", default=["shap", "lime", "ig"],
-                        choices=("shap", "lime", "ig", "shap_mask", "lime_seed"),
+                        choices=("shap", "lime", "ig", "shap_mask", "lime_resampled"),
                         help="how to explain")
-    parser.add_argument("--per-class", type=positive, default=PER_CLASS,
+    parser.add_argument("--per-class", type=positive_int, default=PER_CLASS,
                         help="test sentences of each class in the subset (A2)")
-    parser.add_argument("--of-each", type=positive, metavar="N",
-                        help="explain only the first N sentences of each class")
-    parser.add_argument("--max-evals", type=positive, default=SHAP_EVALS,
+    parser.add_argument("--first-per-class", type=positive_int, metavar="N",
+                        help="explain only the first N of these sentences of each class")
+    parser.add_argument("--max-evals", type=positive_int, default=SHAP_EVALS,
                         help="masked sentences that SHAP asks for, a sentence (A12)")
-    parser.add_argument("--lime-samples", type=positive, default=LIME_SAMPLES,
+    parser.add_argument("--lime-samples", type=positive_int, default=LIME_SAMPLES,
                         help="perturbed sentences that LIME asks for, a sentence")
     parser.add_argument("--lime-precision", choices=("auto", "fp32", "fp16", "bf16"),
                         default="auto", help="auto is fp16 on a GPU, fp32 on a CPU (A10)")
@@ -134,54 +136,50 @@ def parse_args(argv=None):
 
 
 def main(args):
-    device = pick_device(args.device)
-    splits = load_splits(args.data)
-    subset_path = Path(args.artifacts) / "subset.jsonl"
-    subset = balanced_subset(splits["test"], args.per_class)
-    if not subset_path.is_file():
-        write_jsonl(subset_path, subset)
-    if load_subset(args.artifacts) != subset:
-        stop(f"{subset_path} holds other sentences than --data and --per-class give; --artifacts "
-             "DIR keeps both")
-    print(f"{subset_path}: {len(subset)} sentences, {args.per_class} of each class")
+    device, splits = open_run(args)
+    artifacts, name = Path(args.artifacts), f"{args.model}_{args.seed}"
+    agree(artifacts, "subset", {"per_class": args.per_class}, ["subset.jsonl", "explanations/*"])
+    if not (artifacts / "subset.jsonl").is_file():
+        write_jsonl(artifacts / "subset.jsonl", balanced_subset(splits["test"], args.per_class))
+    subset = load_subset(artifacts)
+    print(f"subset.jsonl: {len(subset)} sentences, {args.per_class} of each class")
     if args.model is None:
         return
 
-    name = f"{args.model}_{args.seed}"
-    weights = model_stamp(args.artifacts, name, splits)["weights"]
-    inputs = {"weights": weights, "subset": digest(subset)}
-    model, tokenizer = load_classifier(args.artifacts, name, device)
+    model, tokenizer = load_classifier(artifacts, name, device)
     rows = subset
-    if args.of_each:
-        rows = pd.DataFrame(subset).groupby("label").head(args.of_each).to_dict("records")
+    if args.first_per_class:
+        rows = pd.DataFrame(subset).groupby("label").head(args.first_per_class).to_dict("records")
     probabilities = predict_proba(model, tokenizer, [row["text"] for row in rows])
     rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
             for row, p in zip(rows, probabilities)]
     precision = pick_precision(args.lime_precision, device)
     reference = mean_embedding(model, tokenizer, splits["train"])
 
-    lime_settings = {"lime_samples": args.lime_samples, "lime_precision": precision}
-    settings = {  # of each method, for its stamp
-        "shap": {"max_evals": args.max_evals, "reference": "mean embedding"},
-        "shap_mask": {"max_evals": args.max_evals, "reference": "[MASK]"},
-        "lime": lime_settings | {"lime_seed": SEED},
-        "lime_seed": lime_settings | {"lime_seed": SEED + 1},
-        "ig": {"ig_steps": IG_STEPS}}
+    def shap(row, reference):
+        return explain_shap(model, tokenizer, row["text"], reference, args.max_evals)
 
-    def explain(method, row):
-        if method == "ig":
-            return explain_ig(model, tokenizer, row["text"], reference)
-        if method in ("shap", "shap_mask"):
-            absent = reference if method == "shap" else None
-            return explain_shap(model, tokenizer, row["text"], absent, args.max_evals)
-        # A13: LIME explains the predicted class; the library's default is class 1.
+    def lime(row, seed):  # A13: of the predicted class; the library's default is class 1
         return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
-                            settings[method]["lime_seed"], precision)
+                            seed, precision)
 
+    explainers = {
+        "shap": partial(shap, reference=reference),
+        "shap_mask": partial(shap, reference=None),
+        "lime": partial(lime, seed=SEED),
+        "lime_resampled": partial(lime, seed=SEED + 1),
+        "ig": lambda row: explain_ig(model, tokenizer, row["text"], reference)}
+    of_shap = {"max_evals": args.max_evals}
+    of_lime = {"lime_samples": args.lime_samples, "lime_precision": precision}
+    settings = {"shap": of_shap, "shap_mask": of_shap, "lime": of_lime, "lime_resampled": of_lime,
+                "ig": {"ig_steps": IG_STEPS}}
     for method in args.methods:
-        stamp = make_stamp(settings[method] | {"sentences": len(rows)}, inputs, device)
-        path = Path(args.artifacts) / "explanations" / f"{name}.{method}.jsonl"
-        row = explain_all(path, rows, partial(explain, method), stamp, args.overwrite)[0]
+        agree(artifacts, method, settings[method] | {"sentences": len(rows)},
+              [f"explanations/*.{method}.jsonl"])
+        path = artifacts / "explanations" / f"{name}.{method}.jsonl"
+        if len(explained_rows(path)) < len(rows):
+            delete_measures(artifacts, name)  # of earlier explanations
+        row = explain_all(path, rows, explainers[method])[0]
         if "tokens" in row:  # an example on the terminal: the five tokens of largest attribution
             phi = predicted_attributions(row)
             largest = ", ".join(f"{row['tokens'][i]} {phi[i]:+.3f}" for i in top_k(phi, 5))

@@ -1,17 +1,18 @@
 """Sections 3.7 (1, 2, 3, 5) and 4.1-4.4: measure accuracy, faithfulness, agreement and direction.
 
-Each function scores one sentence, and each file has one row per sentence; 06_figures.py averages.
+The formulas are of one sentence, or of one explanation; 06_figures.py averages.
 
 Reads   the text (--data); subset.jsonl; explanations/ and models/ of all models that are explained
-Writes  to measures/, for all models together: labels.jsonl (Figure 1), predictions.jsonl (Figure
-        4, buckets of 3.7 (5)), faithfulness.jsonl and short_tokens.jsonl (Table 1), agreement.jsonl
-        (Table 2), direction.jsonl (Table 3), explainers.jsonl (3.7 (2)), completeness.jsonl,
-        models.jsonl; a stamp
+Writes  to measures/, for all models together: labels.jsonl (Figure 1: a row per split and label),
+        models.jsonl (a row per model); and with rows per sentence: predictions.jsonl (Figure 4,
+        buckets of 3.7 (5)), faithfulness.jsonl and short_tokens.jsonl (Table 1), agreement.jsonl
+        (Table 2), direction.jsonl (Table 3), explainers.jsonl (3.7 (2)), completeness.jsonl
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
 
-Everything is computed anew each time, so a changed formula changes the number. That takes one
-minute per model on a T4 (an estimate), one to three on two CPU cores.
+Everything is computed anew each time, so a changed formula changes the number. That takes one to
+three minutes per model on two CPU cores for the models of run_all.sh's preset cpu; on a T4, for the
+paper's, about one (an estimate).
 """
 import math
 import re
@@ -22,15 +23,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import (KS, LABELS, PAIRS, PAPER_MODELS, cli, cosine, digest, explained_models,
-                    load_classifier, load_explanations, load_splits, load_subset, make_stamp,
-                    model_stamp, pick_device, polarity_attributions, predict_proba,
+from common import (KS, LABELS, PAIRS, PAPER_MODELS, cli, cosine, explained_models, load_classifier,
+                    load_explanations, load_subset, open_run, polarity_attributions, predict_proba,
                     predicted_attributions, read_json, remove, run, sentence_seed, stop, token_ids,
-                    token_spans, top_k, write_json, write_jsonl)
+                    token_spans, top_k, write_jsonl)
 
 METHODS = ("shap", "lime", "ig")  # of all sentences
-VARIANTS = ("shap_mask", "lime_seed")  # of some sentences, for BERT of the first seed
-EXPLAINER_PAIRS = ("shap/lime", "shap/ig", "lime/ig", "shap/shap_mask", "lime/lime_seed")
+VARIANTS = ("shap_mask", "lime_resampled")  # run_all.sh: BERT of the first seed, some sentences
+EXPLAINER_PAIRS = ("shap/lime", "shap/ig", "lime/ig", "shap/shap_mask", "lime/lime_resampled")
 RANDOM_DRAWS = 5  # random removals a sentence
 BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
     (True, True, True): "all_correct", (False, False, False): "all_wrong",
@@ -39,8 +39,8 @@ BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
     (False, True, True): "dbert_kd_pair", (True, True, False): "bert_dbert"}
 
 
-# --- 3.6: an explanation as a pandas Series of signed scores. Its index is the units of the
-# sentence: the positions of its wordpieces (A3), or LIME's words, each with all its occurrences.
+# --- 3.6: an explanation as a pandas Series of signed scores. Its index says of what: positions of
+# wordpieces (A3), or for LIME words, each of which stands for all its occurrences.
 
 def scores(row, polarity=False):
     """The series of an explained sentence, of the predicted class or of the polarity score. A word
@@ -54,18 +54,18 @@ def scores(row, polarity=False):
     return pd.Series(polarity_attributions(row) if polarity else predicted_attributions(row))
 
 
-def top_units(series, k):
-    """The k units of largest |score|, largest first (A5)."""
+def largest(series, k):
+    """The k entries of largest |score|, largest first (A5): positions, or LIME's words."""
     return list(series.index[top_k(series, k)])
 
 
-def word_pieces(text, spans):
+def positions_of_words(text, spans):
     """{word: positions of the wordpieces of all its occurrences}. spans: [start, end] of each."""
-    pieces = {}
+    positions = {}
     for word in re.finditer(r"\w+", text):
         inside = [p for p, (a, b) in enumerate(spans) if a < word.end() and word.start() < b]
-        pieces.setdefault(word.group(), []).extend(inside)
-    return pieces
+        positions.setdefault(word.group(), []).extend(inside)
+    return positions
 
 
 def word_scores(row):
@@ -73,33 +73,34 @@ def word_scores(row):
     in all its occurrences."""
     if "words" in row:
         return scores(row)
-    phi, pieces = predicted_attributions(row), word_pieces(row["text"], row["spans"])
-    return pd.Series({word: phi[where].sum() for word, where in pieces.items()}, dtype=float)
+    phi, positions = predicted_attributions(row), positions_of_words(row["text"], row["spans"])
+    return pd.Series({word: phi[at].sum() for word, at in positions.items()}, dtype=float)
 
 
 # --- 3.7 (1) and 4.2: faithfulness
 
 def changed_inputs(tokenizer, row, k):
-    """The sentence, changed, as wordpiece ids. "top": without its k units of largest |score| (A4);
-    "masked": with [MASK] in their place; "random": five times without k random units. Where the
-    units are LIME's words, all occurrences of a word are removed. The random units come from
-    NumPy's default_rng with the seed CRC-32 of "0 <text>": they are the same for every model."""
+    """The sentence, changed, as wordpiece ids. "top": without its k tokens of largest |score| (A4,
+    A5); "masked": with [MASK] in their place; "random": five times without k random tokens. For
+    LIME words take the place of tokens, and all occurrences of a word are removed. The random ones
+    come from NumPy's default_rng with the seed CRC-32 of "0 <text>", anew for each k and explainer:
+    so they are the same for every model, and those of a smaller k are among those of a larger."""
     ids = token_ids(tokenizer, row["text"])
-    pieces_of = {position: [position] for position in range(len(ids))}  # {unit: its positions}
+    positions_of = {position: [position] for position in range(len(ids))}
     if "words" in row:  # LIME
-        pieces_of = word_pieces(row["text"], token_spans(tokenizer, row["text"])[1])
+        positions_of = positions_of_words(row["text"], token_spans(tokenizer, row["text"])[1])
 
-    def pieces(units):
-        return [position for unit in units for position in pieces_of[unit]]
+    def without(chosen):
+        return remove(ids, [position for one in chosen for position in positions_of[one]])
 
-    top = pieces(top_units(scores(row), k))
-    masked = tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids))
-    units, random = list(pieces_of), []
+    top = largest(scores(row), k)
+    gone = {position for one in top for position in positions_of[one]}
+    masked = tuple(tokenizer.mask_token_id if i in gone else x for i, x in enumerate(ids))
+    everything, random = list(positions_of), []
     rng = np.random.default_rng(sentence_seed(0, row["text"]))
     for _ in range(RANDOM_DRAWS):
-        drawn = [units[i] for i in rng.permutation(len(units))[:k]]
-        random.append(remove(ids, pieces(drawn)))
-    return {"top": remove(ids, top), "masked": masked, "random": random}
+        random.append(without([everything[i] for i in rng.permutation(len(everything))[:k]]))
+    return {"top": without(top), "masked": masked, "random": random}
 
 
 def drop_and_flip(row, p):
@@ -166,13 +167,12 @@ def chance_agreement(n, k):
 
 
 def agreement(a, b, k):
-    """Jaccard and Overlap of the top k units of two explanations (series) of one sentence, beside
-    those that chance gives."""
-    first, second = set(top_units(a, k)), set(top_units(b, k))
+    """Jaccard and Overlap of the top k of two explanations (series) of one sentence, beside those
+    that chance gives."""
+    first, second = set(largest(a, k)), set(largest(b, k))
     chance_jaccard, chance_overlap = chance_agreement(len(a), k)
-    return {"k": k, "n_tokens": len(a), "jaccard": jaccard(first, second),
-            "overlap": overlap(first, second, k), "chance_jaccard": chance_jaccard,
-            "chance_overlap": chance_overlap}
+    return {"k": k, "jaccard": jaccard(first, second), "overlap": overlap(first, second, k),
+            "chance_jaccard": chance_jaccard, "chance_overlap": chance_overlap}
 
 
 def direction(first, second):
@@ -181,8 +181,8 @@ def direction(first, second):
     contributions"); in both each model explains its own predicted class. polarity_cosine is over
     all tokens, and both models explain the polarity score."""
     a, b = scores(first), scores(second)
-    top_a, top_b = top_units(a, KS[-1]), top_units(b, KS[-1])
-    top = top_a + [unit for unit in top_b if unit not in top_a]
+    top_a, top_b = largest(a, KS[-1]), largest(b, KS[-1])
+    top = top_a + [token for token in top_b if token not in top_a]
     return {"cosine": cosine(a, b), "cosine_top10": cosine(a[top], b[top]),
             "polarity_cosine": cosine(scores(first, polarity=True),
                                       scores(second, polarity=True)),
@@ -191,7 +191,7 @@ def direction(first, second):
 
 def explainer_agreement(methods):
     """3.7 (2), pair 4: two explainers of one model, on words, where both explain a sentence. The
-    key "explainer" holds both: "shap/lime"."""
+    column "explainer" names both: "shap/lime"."""
     result = []
     for pair in EXPLAINER_PAIRS:
         first, second = pair.split("/")
@@ -202,39 +202,31 @@ def explainer_agreement(methods):
     return result
 
 
-def completeness(row):
+def relative_completeness_gap(row):
     """Of integrated gradients: the largest completeness gap of the five classes, divided by the
-    largest |p(x) - p(reference)| of the five; null where no p changes by more than rounding."""
+    largest |p(x) - p(reference)| of the five; NaN where no p changes by more than 1e-6, which is
+    rounding."""
     change = np.abs(np.array(row["probabilities"]) - row["base_values"]).max()
-    gap = max(row["completeness_gap"]) / change if change > 1e-6 else math.nan
-    return {"id": row["id"], "relative_gap": gap}
+    return max(row["completeness_gap"]) / change if change > 1e-6 else math.nan
 
 
 # --- Comparisons of models. explained: {(model, seed): {explainer: rows}}
 
-def check_alike(artifacts, explained):
-    """{explainer: its settings}. Stops where two models were explained with other settings, or
-    where their tokenizers cut a sentence differently: position 3 is then not the same token."""
-    settings, names = {}, [f"{model}_{seed}" for model, seed in explained]
-    first_rows = next(iter(explained.values()))["shap"]
-    for name, methods in zip(names, explained.values()):
-        for row, other in zip(methods["shap"], first_rows):
-            if row["spans"] != other["spans"]:
-                stop(f"the tokenizers of {names[0]} and {name} cut {row['id']} differently; only "
-                     "models of one vocabulary can be compared")
-        for method in [method for method, rows in methods.items() if rows]:
-            stamp = read_json(artifacts / "explanations" / f"{name}.{method}.stamp.json")
-            usual = settings.setdefault(method, stamp["arguments"])
-            if stamp["arguments"] != usual:
-                stop(f"{method} explained {name} with {stamp['arguments']}, but the models before "
-                     f"it with {usual}; 03_explain.py --overwrite explains anew")
-    return settings
+def check_tokens(explained):
+    """Stops where two models' tokenizers cut a sentence differently: token 3 would not be the same
+    token (A3)."""
+    (first, methods), *others = explained.items()
+    for other, other_methods in others:
+        for row, other_row in zip(methods["shap"], other_methods["shap"]):
+            if row["spans"] != other_row["spans"]:
+                stop(f"the tokenizers of {first[0]}_{first[1]} and {other[0]}_{other[1]} cut "
+                     f"{row['id']} differently; only models of one vocabulary can be compared")
 
 
 def model_pairs(explained):
-    """[(seed, pair, rows of the first by explainer, rows of the second)]. The pairs are the paper's
-    (3.7 (2)), BERT with each further model of its seed, and "bert/bert_next": BERT of each seed
-    with BERT of the next seed, and where there are more than two, the last with the first."""
+    """[(seed, pair, explained rows of its first model, of its second)]. The pairs are the paper's
+    (3.7 (2)), BERT with each further model, all of one seed; and "bert/bert_next", BERT of a seed
+    with BERT of the next one."""
     further = dict.fromkeys(model for model, _ in explained if model not in PAPER_MODELS)
     names = [*PAIRS, *(f"bert/{model}" for model in further)]
     pairs = []
@@ -242,9 +234,11 @@ def model_pairs(explained):
         first, second = pair.split("/")
         if (first, seed) in explained and (second, seed) in explained:
             pairs.append((seed, pair, explained[first, seed], explained[second, seed]))
-    berts = [seed for model, seed in explained if model == "bert"]
-    next_seeds = [*berts[1:], *berts[:1]] if len(berts) > 2 else berts[1:]  # of two: one pair
-    for seed, next_seed in zip(berts, next_seeds):
+    seeds = [seed for model, seed in explained if model == "bert"]
+    next_seeds = seeds[1:]
+    if len(seeds) > 2:  # the next of the last is the first; two BERTs are one pair
+        next_seeds.append(seeds[0])
+    for seed, next_seed in zip(seeds, next_seeds):
         pairs.append((seed, "bert/bert_next", explained["bert", seed],
                       explained["bert", next_seed]))
     return pairs
@@ -264,36 +258,39 @@ def compare_models(explained, bucket_of):
 
 def add_comparisons(predictions):
     """Adds to each row as_bert, whether BERT of its seed predicts the same class, and bucket (3.7
-    (5)); null where its seed has no BERT, or not all of the paper's models."""
+    (5)), for which all of the paper's models are needed; null where they are not there."""
     sentences = {}  # {(seed, id): {model: its row}}
     for row in predictions:
         sentences.setdefault((row["seed"], row["id"]), {})[row["model"]] = row
     for of_model in sentences.values():
-        bert = of_model.get("bert")
-        right = tuple(of_model[model]["right"] for model in PAPER_MODELS if model in of_model)
+        bert, bucket = of_model.get("bert"), None
+        if set(PAPER_MODELS) <= of_model.keys():
+            bucket = BUCKETS[tuple(of_model[model]["right"] for model in PAPER_MODELS)]
         for row in of_model.values():
             row["as_bert"] = None if bert is None else row["predicted"] == bert["predicted"]
-            row["bucket"] = BUCKETS.get(right)  # None where a model is missing
+            row["bucket"] = bucket
 
 
-def measure_model(artifacts, name, methods, test, device):
+def measure_model(artifacts, model_name, seed, methods, test, device):
     """{measure: rows} of one model. methods: {explainer: rows}; test: the test split."""
-    model, tokenizer = load_classifier(artifacts, name, device)
-    stamp = model_stamp(artifacts, name)
-    log = read_json(artifacts / "models" / name / "training_log.json")
+    model, tokenizer = load_classifier(artifacts, f"{model_name}_{seed}", device)
+    log = read_json(artifacts / f"models/{model_name}_{seed}/training_log.json")
     p = predict_proba(model, tokenizer, [row["text"] for row in test])
-    return {"models": [{"checkpoint": stamp["checkpoint"],
-                        "teacher": stamp["arguments"].get("teacher"),
-                        "layers": model.config.num_hidden_layers,
-                        "parameters": model.num_parameters(),
-                        "training_seconds": sum(epoch["seconds"] for epoch in log)}],
-            "predictions": [{"id": row["id"], "label": row["label"], "predicted": int(q.argmax()),
-                             "confidence": q.max(), "right": bool(q.argmax() == row["label"])}
-                            for row, q in zip(test, p)],
-            "faithfulness": faithfulness(model, tokenizer, methods),
-            "short_tokens": [short_tokens(row) for row in methods["lime"]],
-            "explainers": explainer_agreement(methods),
-            "completeness": [completeness(row) for row in methods["ig"]]}
+    measured = {
+        "models": [{"checkpoint": read_json(artifacts / f"settings/{model_name}.json")["told"][
+                        "checkpoint"],
+                    "layers": model.config.num_hidden_layers, "parameters": model.num_parameters(),
+                    "training_seconds": sum(epoch["seconds"] for epoch in log)}],
+        "predictions": [{"id": row["id"], "label": row["label"], "predicted": int(q.argmax()),
+                         "confidence": q.max(), "right": bool(q.argmax() == row["label"])}
+                        for row, q in zip(test, p)],
+        "faithfulness": faithfulness(model, tokenizer, methods),
+        "short_tokens": [short_tokens(row) for row in methods["lime"]],
+        "explainers": explainer_agreement(methods),
+        "completeness": [{"id": row["id"], "relative_gap": relative_completeness_gap(row)}
+                         for row in methods["ig"]]}
+    of_model = {"seed": seed, "model": model_name}
+    return {measure: [of_model | row for row in rows] for measure, rows in measured.items()}
 
 
 def parse_args(argv=None):
@@ -301,32 +298,27 @@ def parse_args(argv=None):
 
 
 def main(args):
-    device, artifacts = pick_device(args.device), Path(args.artifacts)
-    splits, subset = load_splits(args.data), load_subset(artifacts)
-    explained, weights = {}, {}
-    for model, seed in explained_models(artifacts):
+    (device, splits), artifacts = open_run(args), Path(args.artifacts)
+    subset, explained = load_subset(artifacts), {}
+    for model, seed in explained_models(artifacts, subset):
         explained[model, seed] = {
             method: load_explanations(artifacts, model, seed, method, subset)
             for method in METHODS + VARIANTS}
-        weights[f"{model}_{seed}"] = model_stamp(artifacts, f"{model}_{seed}", splits)["weights"]
-    settings = check_alike(artifacts, explained)
+    check_tokens(explained)
 
     measures = {"labels": [  # Figure 1, of all three splits (A1)
         {"split": split, "label": label, "sentences": [row["label"] for row in rows].count(label)}
         for split, rows in splits.items() for label in range(len(LABELS))]}
     for (model, seed), methods in explained.items():
-        measured = measure_model(artifacts, f"{model}_{seed}", methods, splits["test"], device)
+        measured = measure_model(artifacts, model, seed, methods, splits["test"], device)
         for measure, rows in measured.items():
-            keyed = [{"seed": seed, "model": model} | row for row in rows]
-            measures[measure] = measures.get(measure, []) + keyed
+            measures[measure] = measures.get(measure, []) + rows
         print(f"{model}_{seed}: measured", flush=True)
     add_comparisons(measures["predictions"])
     bucket_of = {(row["seed"], row["id"]): row["bucket"] for row in measures["predictions"]}
     measures["agreement"], measures["direction"] = compare_models(explained, bucket_of)
     for measure, rows in measures.items():
         write_jsonl(artifacts / f"measures/{measure}.jsonl", rows)
-    inputs = {"subset": digest(subset), "text": digest(splits), "weights": weights}
-    write_json(artifacts / "measures/04_evaluate.stamp.json", make_stamp(settings, inputs, device))
 
     table = pd.DataFrame(measures["faithfulness"]).query("explainer == 'shap' and k == 3")
     table = table.groupby(["seed", "model"], sort=False)[

@@ -1,15 +1,15 @@
 """Sections 3.7 (4) and 4.5: probe sentences, and the words that get the credit (5.2, 5.3).
 
 Reads   the text (--data); subset.jsonl; models/ and explanations/ of one explained model, or of all
-Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained; a stamp beside it
+Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained
         probes/sentiment_words.json: words that go with high or low labels in the training text
         to measures/, for each model: contrast.<model>_<seed>.jsonl (Table 4), example (Table 5),
-        negation and words; a stamp
+        negation and words
 
     python 05_probes.py --data SetFit/sst5 --artifacts artifacts
     python 05_probes.py --model bert --seed 42
 
-SHAP of the contrastive sentences, 578 a model, takes most of the time: some minutes on a T4 (an
+SHAP of the contrastive sentences, 576 a model, takes most of the time: some minutes on a T4 (an
 estimate). After an interruption the same command goes on with the next sentence. What follows from
 the explanations is computed anew each time.
 """
@@ -22,11 +22,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import (cli, digest, explain_all, explain_shap, explained_models, load_classifier,
-                    load_explanations, load_splits, load_subset, make_stamp, mean_embedding,
-                    model_name, model_stamp, pick_device, polarity_attributions, positive,
-                    predict_proba, predicted_attributions, read_json, run, stop, top_k, write_json,
-                    write_jsonl)
+from common import (agree, cli, explain_all, explain_shap, explained_models, load_classifier,
+                    load_explanations, load_subset, mean_embedding, model_name, open_run,
+                    polarity_attributions, positive_int, predict_proba, predicted_attributions,
+                    read_json, run, stop, top_k, write_json, write_jsonl)
 
 # A20: the paper names excellent, joyful, dull, weak and this frame; the other adjectives are ours
 POSITIVE = """excellent joyful brilliant wonderful delightful superb charming great beautiful moving
@@ -34,11 +33,10 @@ POSITIVE = """excellent joyful brilliant wonderful delightful superb charming gr
 NEGATIVE = """dull weak terrible awful boring bad disappointing poor tedious horrible ugly
     stupid""".split()
 FRAME = "The movie was {} but the ending was {}."
-FLIPPED = {  # A30; {0} and {1} are the adjectives in the order of the sentence that is flipped
-    "clauses": "The ending was {1} but the movie was {0}.",
-    "adjectives": "The movie was {1} but the ending was {0}."}
-CONDITIONS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
-POLARITIES = ("Neg", "Neutral", "Pos")  # Table 5, A23; here 0, 1, 2, which are not the labels 0..4
+FLIPPED = "The ending was {1} but the movie was {0}."  # A30: the clauses change places
+VARIANTS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
+NEGATIVE_POLARITY, POSITIVE_POLARITY = 0, 2  # of the three of A23, which are not the labels 0..4
+POLARITIES = ("Neg", "Neutral", "Pos")  # their names in Table 5
 NEGATIONS = {  # A22
     "not": "The movie was not {}.", "never": "The movie was never {}.",
     "n't": "The movie wasn't {}.", "hardly": "The movie was hardly {}.",
@@ -57,7 +55,7 @@ WORD = re.compile(r"\w+")
 
 # --- 4.5: the contrastive set, Tables 4 and 5
 
-def contrast_sentence(good, bad, second_polarity, flip="clauses"):
+def contrast_sentence(good, bad, second_polarity):
     """A sentence and its variants. second_polarity 2: "bad but good"; 0: "good but bad". For
     "joyful", "weak" and 2:
 
@@ -66,12 +64,12 @@ def contrast_sentence(good, bad, second_polarity, flip="clauses"):
     flipped      The ending was joyful but the movie was weak.   (3.7: "the two clauses swapped")
     with_and     The movie was weak and the ending was joyful.
     """
-    first, second = (bad, good) if second_polarity == 2 else (good, bad)
+    first, second = (bad, good) if second_polarity == POSITIVE_POLARITY else (good, bad)
     return {"id": f"{first}-{second}", "and_id": f"{first}-{second}-and", "positive": good,
             "negative": bad, "second_adjective": second, "second_polarity": second_polarity,
             "text": FRAME.format(first, second),
             "without_but": FRAME.replace(" but", "").format(first, second),
-            "flipped": FLIPPED[flip].format(first, second),
+            "flipped": FLIPPED.format(first, second),
             "with_and": FRAME.replace("but", "and").format(first, second)}
 
 
@@ -102,26 +100,29 @@ def post_but_ratio(row, phi, connective="but"):
     return post / (pre + post) if pre + post > 1e-12 else np.nan
 
 
-def credit_of(row, words, k=3):
+def attribution_share(row, words, k=3):
     """How much |phi| of the predicted class the tokens of these words get. share: their part of all
-    |phi|, beside token_share, their part of all tokens. misses: none of the k largest is on them.
-    chance: the probability that k random tokens miss them all. The last two are None in a sentence
-    without these words."""
+    |phi|, beside token_share, their part of all tokens. not_in_top: none of the k largest is on
+    them, beside chance_not_in_top, the probability that k random tokens miss them all; both are
+    None in a sentence without these words."""
     size = np.abs(predicted_attributions(row))
     member = np.array([word in words for word in token_words(row)], dtype=bool)
     top, n, m = top_k(size, k), len(member), int(member.sum())
     return {"share": size[member].sum() / size.sum() if size.sum() > 1e-12 else np.nan,
             "token_share": m / n if n else np.nan,
-            "misses": not member[top].any() if m else None,
-            "chance": comb(n - m, len(top)) / comb(n, len(top)) if m else None}
+            "not_in_top": not member[top].any() if m else None,
+            "chance_not_in_top": comb(n - m, len(top)) / comb(n, len(top)) if m else None}
 
 
-def missed_although_right(label_is_right, credit):
-    """A29, "right for the wrong reasons": misses and chance of credit_of, null where the label, or
-    in the contrastive set the polarity of A23, is wrong, or the sentence has none of the words."""
-    misses, chance = (credit["misses"], credit["chance"]) if label_is_right else (None, None)
-    return {"label_is_right": label_is_right, "misses": misses, "chance_misses": chance,
-            "misses_over_chance": None if misses is None else misses - chance}
+def wrong_reason(is_right, cue):
+    """A29, "the correct label ... for the wrong reasons" (abstract): cue, an attribution_share() of
+    the words that should decide, is not among the top 3. null where the label (in the contrastive
+    set the polarity of A23) is wrong, or the sentence has none of these words."""
+    missed, chance = cue["not_in_top"], cue["chance_not_in_top"]
+    if not is_right or missed is None:
+        missed = chance = None
+    return {"cue_not_in_top3": missed, "chance_cue_not_in_top3": chance,
+            "cue_not_in_top3_over_chance": None if missed is None else missed - chance}
 
 
 def expectations(original, without_but, flipped, second_polarity):
@@ -143,29 +144,25 @@ def contrast_row(sentence, explained, ask):
     ask(texts) -> five probabilities each."""
     but_row, and_row = explained[sentence["id"]], explained[sentence["and_id"]]
     ratio = post_but_ratio(but_row, predicted_attributions(but_row))
-    # Equal credit: the ratio if all |phi| were equal, 0.5 where both clauses have as many tokens.
-    equal_credit = post_but_ratio(but_row, np.ones(len(but_row["tokens"])))
+    # If all |phi| were equal: tokens of the second clause / tokens of both.
+    uniform_ratio = post_but_ratio(but_row, np.ones(len(but_row["tokens"])))
     polarity_but = post_but_ratio(but_row, polarity_attributions(but_row))
     polarity_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
-    row = {key: sentence[key] for key in ("id", "positive", "negative", "second_polarity")}
-    row |= {"post_but_ratio": ratio, "equal_credit_ratio": equal_credit,
-            "over_equal_credit": ratio - equal_credit, "polarity_post_but_ratio": polarity_but,
-            "polarity_post_and_ratio": polarity_and, "but_minus_and": polarity_but - polarity_and}
-    original, without_but, flipped = ask([sentence[variant] for variant in CONDITIONS.values()])
-    row |= expectations(original, without_but, flipped, sentence["second_polarity"])
-    credit = credit_of(but_row, {sentence["second_adjective"]})
-    return row | missed_although_right(row["follows_second_clause"], credit)
+    original, without_but, flipped = ask([sentence[variant] for variant in VARIANTS.values()])
+    expected = expectations(original, without_but, flipped, sentence["second_polarity"])
+    cue = attribution_share(but_row, {sentence["second_adjective"]})
+    return {**{key: sentence[key] for key in ("id", "positive", "negative", "second_polarity")},
+            "post_but_ratio": ratio, "uniform_ratio": uniform_ratio,
+            "ratio_over_uniform": ratio - uniform_ratio,
+            "but_minus_and": polarity_but - polarity_and,
+            **expected, **wrong_reason(expected["follows_second_clause"], cue)}
 
 
 def example_rows(sentence, ask):
     """Table 5, of one sentence: the predicted polarity of each variant, and its probability."""
-    rows = []
-    for condition, variant in CONDITIONS.items():
-        p = ask([sentence[variant]])[0]
-        shares = three_polarities(p)
-        rows.append({"condition": condition, "text": sentence[variant], "probabilities": p,
-                     "polarity": POLARITIES[shares.argmax()], "confidence": shares.max()})
-    return rows
+    three = [three_polarities(p) for p in ask([sentence[key] for key in VARIANTS.values()])]
+    return [{"condition": condition, "polarity": POLARITIES[p.argmax()], "confidence": p.max()}
+            for condition, p in zip(VARIANTS, three)]
 
 
 # --- 3.7 (4): negation, which is promised there and in RQ4, and shown nowhere (A22)
@@ -182,8 +179,10 @@ def negation_row(adjective, polarity, ask):
     for condition, negated in zip(NEGATIONS, predicted):
         if condition == "out of scope":
             row[condition] = negated == not_negated == polarity
+        elif polarity == POSITIVE_POLARITY:
+            row[condition] = negated == NEGATIVE_POLARITY
         else:
-            row[condition] = negated == 0 if polarity == 2 else negated != 0
+            row[condition] = negated != NEGATIVE_POLARITY
     return row
 
 
@@ -202,84 +201,81 @@ def sentiment_words(train):
 
 def words_row(row, lexicon):
     """One of the 150 explained sentences: its function words (A27), its sentiment words (A28)."""
-    function, sentiment = credit_of(row, FUNCTION_WORDS), credit_of(row, lexicon)
-    shares = {"id": row["id"], "function_share": function["share"],
-              "function_token_share": function["token_share"],
-              "sentiment_share": sentiment["share"],
-              "sentiment_token_share": sentiment["token_share"]}
-    return shares | missed_although_right(row["predicted"] == row["label"], sentiment)
+    function = attribution_share(row, FUNCTION_WORDS)
+    sentiment = attribution_share(row, lexicon)
+    return {"id": row["id"], "function_share": function["share"],
+            "function_token_share": function["token_share"],
+            "sentiment_share": sentiment["share"],
+            "sentiment_token_share": sentiment["token_share"],
+            **wrong_reason(row["predicted"] == row["label"], sentiment)}
 
 
 # --- One model at a time
 
-def explain_sentences(name, model, tokenizer, sentences, splits, args):
-    """{id: SHAP row} of the sentences with "but" and with "and", by the settings of the 150."""
+def explain_sentences(path, model, tokenizer, sentences, reference, max_evals):
+    """{id: SHAP row} of the sentences with "but" and with "and"; path keeps what is explained."""
     texts = {sentence["id"]: sentence["text"] for sentence in sentences}
     texts |= {sentence["and_id"]: sentence["with_and"] for sentence in sentences}
     p = predict_proba(model, tokenizer, list(texts.values()))
-    rows = [{"id": key, "label": None, "text": text, "probabilities": q, "predicted": q.argmax()}
+    rows = [{"id": key, "text": text, "probabilities": q, "predicted": q.argmax()}
             for (key, text), q in zip(texts.items(), p)]
-    of_03 = read_json(f"{args.artifacts}/explanations/{name}.shap.stamp.json")["arguments"]
-    settings = {"max_evals": of_03["max_evals"], "frame": FRAME}
-    weights = model_stamp(args.artifacts, name, splits)["weights"]
-    inputs = {"weights": weights, "text": digest(splits)}
-    reference = mean_embedding(model, tokenizer, splits["train"])
-    done = explain_all(
-        Path(args.artifacts) / f"probes/{name}.shap.jsonl", rows,
-        lambda row: explain_shap(model, tokenizer, row["text"], reference, settings["max_evals"]),
-        make_stamp(settings, inputs, model.device), args.overwrite)
-    return {row["id"]: row for row in done}
+    explained = explain_all(path, rows, lambda row: explain_shap(
+        model, tokenizer, row["text"], reference, max_evals))
+    return {row["id"]: row for row in explained}
 
 
-def measure_model(name, explained, splits, lexicon, device, args):
+def probe_model(name, explained, train, lexicon, max_evals, device, args):
     """{measure: rows} of a model. explained: its SHAP rows of the 150 sentences."""
     good, bad = POSITIVE[:args.adjectives], NEGATIVE[:args.adjectives]
-    contrast = [contrast_sentence(*pair, args.flip) for pair in product(good, bad, (0, 2))]
-    example = contrast_sentence("joyful", "weak", 2, args.flip)  # 4.5, Table 5, Figure 9
+    polarities = (NEGATIVE_POLARITY, POSITIVE_POLARITY)
+    contrast = [contrast_sentence(*three) for three in product(good, bad, polarities)]
+    example = contrast_sentence("joyful", "weak", POSITIVE_POLARITY)  # 4.5, Table 5, Figure 9
     model, tokenizer = load_classifier(args.artifacts, name, device)
-    probes = explain_sentences(name, model, tokenizer, [*contrast, example], splits, args)
+    probes = explain_sentences(
+        Path(args.artifacts) / f"probes/{name}.shap.jsonl", model, tokenizer, [*contrast, example],
+        mean_embedding(model, tokenizer, train), max_evals)
     ask = partial(predict_proba, model, tokenizer)
-    polarities = dict.fromkeys(bad, 0) | dict.fromkeys(good, 2)
+    polarity_of = dict.fromkeys(bad, NEGATIVE_POLARITY) | dict.fromkeys(good, POSITIVE_POLARITY)
     return {"contrast": [contrast_row(sentence, probes, ask) for sentence in contrast],
             "example": example_rows(example, ask),
             "negation": [negation_row(adjective, polarity, ask)
-                         for adjective, polarity in polarities.items()],
+                         for adjective, polarity in polarity_of.items()],
             "words": [words_row(row, lexicon) for row in explained]}
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, "--data", "--device", "--overwrite", "--seed")
+    parser = cli(__doc__, "--data", "--device", "--seed")
     parser.add_argument("--model", type=model_name, help="only this model, which 03 explained")
-    parser.add_argument("--adjectives", type=positive, default=12, help="first N of each polarity")
-    parser.add_argument("--flip", choices=FLIPPED, default="clauses",
-                        help="what changes places in the flipped sentence (A30)")
+    parser.add_argument("--adjectives", type=positive_int, default=12,
+                        help="first N of each polarity (A20)")
     return parser.parse_args(argv)
 
 
 def main(args):
-    artifacts, device = Path(args.artifacts), pick_device(args.device)
-    models = [pair for pair in explained_models(artifacts)
+    (device, splits), artifacts = open_run(args), Path(args.artifacts)
+    subset = load_subset(artifacts)
+    models = [pair for pair in explained_models(artifacts, subset)
               if args.model is None or pair == (args.model, args.seed)]
     if not models:
         stop(f"{args.model}_{args.seed} has no SHAP explanations in {artifacts}; 03_explain.py "
              f"--model {args.model} --seed {args.seed} makes them")
-    splits, subset = load_splits(args.data), load_subset(artifacts)
+    # The contrastive sentences are explained as the 150 were.
+    max_evals = read_json(artifacts / "settings/shap.json")["max_evals"]
+    agree(artifacts, "probes", {"adjectives": args.adjectives, "max_evals": max_evals},
+          ["probes/*.shap.jsonl"])
     lexicon = sentiment_words(splits["train"])
     write_json(artifacts / "probes/sentiment_words.json", lexicon)
     contrast = []
     for model, seed in models:
-        name, who = f"{model}_{seed}", {"seed": seed, "model": model}
-        inputs = {"subset": digest(subset), "text": digest(splits),
-                  "weights": model_stamp(artifacts, name, splits)["weights"]}
+        name, of_model = f"{model}_{seed}", {"seed": seed, "model": model}
         explained = load_explanations(artifacts, model, seed, "shap", subset)
-        measured = measure_model(name, explained, splits, lexicon, device, args)
+        measured = probe_model(name, explained, splits["train"], lexicon, max_evals, device, args)
         for measure, rows in measured.items():
-            write_jsonl(artifacts / f"measures/{measure}.{name}.jsonl", [who | row for row in rows])
-        stamp = make_stamp({"adjectives": args.adjectives, "flip": args.flip}, inputs, device)
-        write_json(artifacts / f"measures/05_probes.{name}.stamp.json", stamp)
-        contrast += [who | row for row in measured["contrast"]]
+            write_jsonl(artifacts / f"measures/{measure}.{name}.jsonl",
+                        [of_model | row for row in rows])
+        contrast += [of_model | row for row in measured["contrast"]]
 
-    shown = ["post_but_ratio", "equal_credit_ratio", "follows_second_clause", "swaps_with_clauses"]
+    shown = ["post_but_ratio", "uniform_ratio", "follows_second_clause", "swaps_with_clauses"]
     table = pd.DataFrame(contrast).groupby(["seed", "model"], sort=False)[shown].mean()
     print(table.to_string(float_format="{:.3f}".format))
 

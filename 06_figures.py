@@ -1,20 +1,19 @@
 """Sections 4 and 5: the paper's tables and figures beside ours, its claims judged, cases shown.
 
-Reads   measures/, subset.jsonl, explanations/, probes/, runs.jsonl; the stamps of models/
-Writes  report.md (with Figure 2), explanations.html, figures/figure<i>.png (0 and 10 are ours),
-        tables/estimates.jsonl, tables/claims.jsonl
+Reads   measures/, subset.jsonl, explanations/, probes/, settings/
+Writes  report.md (with Figure 2), explanations.html, figures/*.png, tables/estimates.jsonl,
+        tables/claims.jsonl
 
     python 06_figures.py --artifacts artifacts
 
 Files only, never a model: seconds, anywhere. METRICS says what each number is and what the paper
 printed. Tables, claims and figures name a title of METRICS, and estimate() gives its mean and its
-interval, or those of a difference. The case studies of 3.7 (6) are pick_cases() and page().
+interval, or those of a difference. The case studies of 3.7 (6) are pick_cases() and page_html().
 """
 import re
 import textwrap
-from collections.abc import Callable
 from html import escape
-from itertools import product, zip_longest
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,26 +27,25 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
 
-from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, digest, explained_rows,
-                    load_explanations, load_subset, model_stamp, predicted_attributions,
-                    read_jsonl, read_stamp, run, stop, write_jsonl, write_text)
+from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, explained_rows,
+                    load_explanations, load_subset, predicted_attributions, read_json, read_jsonl,
+                    run, stop, write_jsonl, write_text)
 
-B, D, K = PAPER_MODELS  # BERT, DistilBERT, KD-TinyBERT
-BD, BK, DK = PAIRS  # a pair is a string: "bert/distilbert"
-NEXT = "bert/bert_next"  # BERT of the next seed: how much two BERTs agree
-CONTROL = "bert/gold_control"  # stands for the pair that gold_control() finds
-ALIGNED = "kd_aligned"  # distilled as Section 6 proposes, 02 with --perturbed --hidden (A32)
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
-              "shap_mask": "SHAP with [MASK] as reference", "lime_seed": "LIME with another seed"}
+              "shap_mask": "SHAP with [MASK] as reference",
+              "lime_resampled": "LIME with another seed"}
+# Models and pairs go by the names of the measures: "bert", "bert/kd_tinybert". Two pairs are ours:
+#   "bert/bert_next"      BERT with BERT of the next seed: how much two BERTs agree
+#   "bert/gold_control"   stands for the pair that gold_control() finds
 
 
 # --- One statistic
 
-def interval(values):
+def mean_and_interval(values):
     """(mean, low, high): the mean of a series without missing values, and its 95% interval.
 
     Each level of its index is one thing that was drawn at random: seed and sentence (or adjective);
-    seed alone; or seed, positive and negative adjective.
+    or seed, positive and negative adjective.
 
     The interval is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. v, the variance of
     the mean, is a sum over the levels, v = sum of var(m) / len(m), where m are the means along a
@@ -78,207 +76,210 @@ def interval(values):
 
 # --- What is averaged, and what the paper printed
 
-def most_frequent(rows):
-    """Accuracy, where every sentence gets the most frequent class."""
-    return rows["label"].value_counts(normalize=True).max()
-
-
-def chance_corrected(rows):
-    """(J - chance) / (1 - chance) of the means: 0 for random sets, 1 for equal ones."""
-    chance = rows["chance_jaccard"].mean()
-    return (rows["jaccard"].mean() - chance) / (1 - chance) if chance < 1 else np.nan
-
-
 SIGNED = (-1, 1)
 
 
 class Metric(NamedTuple):
-    file: str  # measures/<file>.jsonl, 05's one per model; of "agreement@10" the rows of k = 10
-    value: str | Callable  # a column of the file; or a function of a seed's rows, such as F1
-    paper: dict = {}  # {model or pair: the mean, or (mean, SD)}, as printed
-    baseline: str | Callable = ""  # what chance gives: a column or a function, as for value
+    measure: str  # measures/<measure>.jsonl, of 05 one file per model
+    column: str
+    paper: tuple = ()  # its means, as printed: of PAPER_MODELS, or of PAIRS, in their order
+    paper_sd: tuple = ()
+    baseline: str = ""  # the column of what chance gives
+    k: int | None = None  # of the rows of how many tokens
     limits: tuple = (0, 1)  # the least and the largest possible value; most are rates or shares
 
 
 METRICS = {
-    "accuracy": Metric("predictions", "right", {B: 0.538, D: 0.517, K: 0.541}, most_frequent),
-    "weighted F1": Metric("predictions", lambda rows: f1_score(
-        rows["label"], rows["predicted"], average="weighted"), {B: 0.532, D: 0.487, K: 0.530}),
+    "accuracy": Metric("predictions", "right", (0.538, 0.517, 0.541), baseline="is_most_frequent"),
+    "weighted F1": Metric("weighted_f1", "weighted_f1", (0.532, 0.487, 0.530)),
     "same class as BERT": Metric("predictions", "as_bert"),
-    "ConfDrop@3": Metric("faithfulness@3", "confidence_drop", {
-        B: (0.096, 0.100), D: (0.149, 0.107), K: (0.042, 0.110)}, "random_drop", SIGNED),
-    "ConfDrop@3 − random": Metric("faithfulness@3", "drop_over_random", limits=SIGNED),
-    "ConfDrop@3, replaced by [MASK]": Metric("faithfulness@3", "masked_drop", limits=SIGNED),
-    "FlipRate@3": Metric("faithfulness@3", "flip", {B: 0.447, D: 0.393, K: 0.000}, "random_flip"),
-    "FlipRate@3 − random": Metric("faithfulness@3", "flip_over_random", limits=SIGNED),
-    "FlipRate@3, replaced by [MASK]": Metric("faithfulness@3", "masked_flip"),
-    "short-token ratio": Metric("short_tokens", "short_token_ratio", {
-        B: 0.335, D: 0.352, K: 0.330}, "short_share_of_words"),
-    "Jaccard@10": Metric("agreement@10", "jaccard", {BD: 0.468, BK: 0.453, DK: 0.449},
-                         "chance_jaccard"),
-    "Jaccard@10, chance-corrected": Metric("agreement@10", chance_corrected, limits=(-np.inf, 1)),
-    "Overlap@10": Metric("agreement@10", "overlap", {BD: 0.625, BK: 0.608, DK: 0.602},
-                         "chance_overlap"),
-    "cosine": Metric("direction", "cosine", {
-        BD: (0.720, 0.351), BK: (0.592, 0.430), DK: (0.566, 0.429)}, limits=SIGNED),
-    "SD of the cosine": Metric("direction", lambda rows: rows["cosine"].std(), {
-        BD: 0.351, BK: 0.430, DK: 0.429}, limits=(0, np.inf)),
+    "ConfDrop@3": Metric("faithfulness", "confidence_drop", (0.096, 0.149, 0.042),
+                         (0.100, 0.107, 0.110), "random_drop", 3, SIGNED),
+    "ConfDrop@3 − random": Metric("faithfulness", "drop_over_random", k=3, limits=SIGNED),
+    "ConfDrop@3, replaced by [MASK]": Metric("faithfulness", "masked_drop", k=3, limits=SIGNED),
+    "FlipRate@3": Metric("faithfulness", "flip", (0.447, 0.393, 0.000), baseline="random_flip",
+                         k=3),
+    "FlipRate@3 − random": Metric("faithfulness", "flip_over_random", k=3, limits=SIGNED),
+    "FlipRate@3, replaced by [MASK]": Metric("faithfulness", "masked_flip", k=3),
+    "short-token ratio": Metric("short_tokens", "short_token_ratio", (0.335, 0.352, 0.330),
+                                baseline="short_share_of_words"),
+    "Jaccard@10": Metric("agreement", "jaccard", (0.468, 0.453, 0.449), baseline="chance_jaccard",
+                         k=10),
+    "Overlap@10": Metric("agreement", "overlap", (0.625, 0.608, 0.602), baseline="chance_overlap",
+                         k=10),
+    "cosine": Metric("direction", "cosine", (0.720, 0.592, 0.566), (0.351, 0.430, 0.429),
+                     limits=SIGNED),
+    "variance of the cosine": Metric("direction", "cosine_deviation",
+                                     (0.351**2, 0.430**2, 0.429**2), limits=(0, 4)),
     "polarity cosine": Metric("direction", "polarity_cosine", limits=SIGNED),
-    "SD of the polarity cosine": Metric("direction", lambda rows: rows["polarity_cosine"].std(),
-                                        limits=(0, np.inf)),
+    "variance of the polarity cosine": Metric("direction", "polarity_cosine_deviation",
+                                              limits=(0, 4)),
     "cosine, top 10": Metric("direction", "cosine_top10", limits=SIGNED),
     "same prediction": Metric("direction", "same_prediction"),
-    "post-but ratio": Metric("contrast", "post_but_ratio", {
-        B: (0.641, 0.090), D: (0.614, 0.066), K: (0.650, 0.112)}, "equal_credit_ratio"),
-    "post-but ratio − equal credit": Metric("contrast", "over_equal_credit", limits=SIGNED),
+    "post-but ratio": Metric("contrast", "post_but_ratio", (0.641, 0.614, 0.650),
+                             (0.090, 0.066, 0.112), "uniform_ratio"),
+    "post-but ratio − equal credit": Metric("contrast", "ratio_over_uniform", limits=SIGNED),
     "ratio, “but” − “and”": Metric("contrast", "but_minus_and", limits=SIGNED),
     "follows second clause": Metric("contrast", "follows_second_clause"),
     "swaps with clauses": Metric("contrast", "swaps_with_clauses"),
     "less confident without “but”": Metric("contrast", "less_confident_without_but"),
     "confidence drop without “but”": Metric("contrast", "confidence_drop_without_but",
                                             limits=SIGNED),
-    "if right, adjective not in top 3": Metric("contrast", "misses", baseline="chance_misses"),
-    "if right, adjective not in top 3 − chance": Metric("contrast", "misses_over_chance",
+    "if right, adjective not in top 3": Metric("contrast", "cue_not_in_top3",
+                                               baseline="chance_cue_not_in_top3"),
+    "if right, adjective not in top 3 − chance": Metric("contrast", "cue_not_in_top3_over_chance",
                                                         limits=SIGNED),
     "function words": Metric("words", "function_share", baseline="function_token_share"),
     "sentiment words": Metric("words", "sentiment_share", baseline="sentiment_token_share"),
-    "if right, no sentiment word in top 3": Metric("words", "misses", baseline="chance_misses"),
+    "if right, no sentiment word in top 3": Metric("words", "cue_not_in_top3",
+                                                   baseline="chance_cue_not_in_top3"),
     "not": Metric("negation", "not"), "never": Metric("negation", "never"),
     "n't": Metric("negation", "n't"), "hardly": Metric("negation", "hardly"),
     "out of scope": Metric("negation", "out of scope"),
-    "Jaccard@3": Metric("explainers@3", "jaccard", baseline="chance_jaccard")}
-ORDER = "second_polarity"  # which of two adjectives stands second; estimate() averages both orders
-AXES = {"contrast": ["seed", "positive", "negative", ORDER], "negation": ["seed", "adjective"]}
+    "Jaccard@3": Metric("explainers", "jaccard", baseline="chance_jaccard", k=3)}
+# What makes a row, besides seed and sentence. second_polarity says which of two adjectives stands
+# second; estimate() averages both orders.
+KEYS = {"contrast": ["seed", "positive", "negative", "second_polarity"],
+        "negation": ["seed", "adjective"], "weighted_f1": ["seed"]}
 
 
 def frame_of(measures, title):
-    """The rows of a metric's file, and of its k; an empty frame if there are none."""
-    name, _, k = METRICS[title].file.partition("@")
-    rows = measures.get(name, pd.DataFrame())
-    return rows[rows["k"] == int(k)] if k and len(rows) else rows
+    """The rows of a metric's measure, and of its k; an empty frame if there are none."""
+    metric = METRICS[title]
+    rows = measures.get(metric.measure, pd.DataFrame())
+    return rows[rows["k"] == metric.k] if metric.k and len(rows) else rows
 
 
-def rows_of(measures, title, who, **where):
-    """The rows of a metric for a model, such as "bert", or a pair, such as "bert/distilbert". The
-    explainer is SHAP if `where` names no other."""
-    rows = frame_of(measures, title)
-    who = gold_control(measures) if who == CONTROL else who
-    wanted = {"pair" if "/" in who else "model": who, "explainer": "shap"} | where
-    for key, value in wanted.items():
+def rows_of(measures, title, of, **filters):
+    """The rows of a metric for a model, such as "bert", or a pair, such as "bert/distilbert".
+    filters: values of further columns; the explainer is SHAP if they name no other."""
+    rows, column = frame_of(measures, title), "pair" if "/" in of else "model"
+    if of == "bert/gold_control":
+        of = gold_control(measures)
+    for key, value in ({column: of, "explainer": "shap"} | filters).items():
         if key in rows.columns:
             rows = rows[rows[key] == value]
     return rows
 
 
-def values_of(measures, title, who, value, **where):
-    """The metric as a series: a value per row, indexed by seed and sentence (or adjectives, and
-    their order); or where value is a function of a seed's rows, one value per seed."""
-    rows = rows_of(measures, title, who, **where)
+def values_of(measures, title, of, column, **filters):
+    """A column of rows_of(), as a series indexed by what makes a row: seed and sentence, or seed,
+    adjectives and their order."""
+    rows = rows_of(measures, title, of, **filters)
     if rows.empty:
         return pd.Series(dtype=float)
-    if callable(value):
-        return rows.groupby("seed").apply(value)
-    return rows.set_index(AXES.get(METRICS[title].file, ["seed", "id"]))[value].astype(float)
+    return rows.set_index(KEYS.get(METRICS[title].measure, ["seed", "id"]))[column].astype(float)
 
 
-def estimate(measures, title, who, minus=None, value=None, **where):
+def estimate(measures, title, of, minus=None, baseline=False, **filters):
     """{"mean", "sd", "low", "high", "n", "seeds"} of a metric, for a model or a pair; with minus,
     of its difference from that of another, matched by seed and sentence.
 
-    A null row is left out; in a difference it is one that is null for either model, so misses are
-    compared on what both models get right. sd is the SD of a seed's rows, as the paper's ±, a mean
-    over seeds. All else is of cells: a cell is a seed x a sentence, or a seed x a positive x a
-    negative adjective, whose two orders are averaged into one. n counts the cells. seeds: {seed:
-    its mean}. The interval of a mean is cut at the metric's limits, that of a difference is not.
-    value: in place of the metric's own, for example its baseline.
+    A null row is left out, and a difference needs both rows: "if right, ..." is compared on what
+    both models get right. sd is the SD of a seed's rows, as the paper's ±, a mean over seeds. All
+    else is of cells. A cell is a seed x a sentence, or a seed x a positive x a negative adjective,
+    whose two orders are averaged into one. n counts the cells; seeds is {seed: its mean}. The
+    interval of a mean, not of a difference, is cut at the metric's limits; F1, which is no mean of
+    rows, has none. baseline: of the metric's baseline instead.
     """
-    value = value or METRICS[title].value
-    values = values_of(measures, title, who, value, **where)
+    metric = METRICS[title]
+    column = metric.baseline if baseline else metric.column
+    values = values_of(measures, title, of, column, **filters)
     if minus:  # pandas matches the rows by their index
-        other = values_of(measures, title, minus, value, **where)
+        other = values_of(measures, title, minus, column, **filters)
         values = values - other if len(values) and len(other) else other[:0]
     values = values.dropna()
     if values.empty:
         return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0, "seeds": {}}
-    axes = [axis for axis in values.index.names if axis != ORDER]
-    cells = values.groupby(axes).mean()
-    mean, low, high = interval(cells)
+    cells = values.groupby([key for key in values.index.names if key != "second_polarity"]).mean()
+    mean, low, high = mean_and_interval(cells)
+    if metric.measure == "weighted_f1":
+        low = high = np.nan
     if not minus:
-        least, largest = METRICS[title].limits
-        low, high = np.maximum(low, least), np.minimum(high, largest)
+        low, high = np.maximum(low, metric.limits[0]), np.minimum(high, metric.limits[1])
     return {"mean": mean, "sd": values.groupby("seed").std().mean(), "low": low, "high": high,
             "n": len(cells), "seeds": cells.groupby("seed").mean().to_dict()}
 
 
+def paper_value(title, of, sd=False):
+    """The paper's mean, or SD, of a metric for a model or a pair; NaN where it prints none."""
+    values = METRICS[title].paper_sd if sd else METRICS[title].paper
+    return dict(zip(PAIRS if "/" in of else PAPER_MODELS, values)).get(of, np.nan)
+
+
 def number(value):
-    """Three digits without the zero before the point, as usual where 1 is the limit."""
-    if value is None or np.isnan(value):
-        return "–"
-    return re.sub(r"^(-?)0", r"\1", f"{value:z.3f}")  # z: never -0.000
+    """Three digits after the point; a dash for NaN."""
+    return "–" if np.isnan(value) else f"{value:z.3f}"  # z: never -0.000
 
 
-def text_of(e, sd=False):
-    """ ".096 ± .100 [.080, .112]" of an estimate."""
+def estimate_text(e, sd=False):
+    """ "0.096 ± 0.100 [0.080, 0.112]" of an estimate."""
     ends = f" [{number(e['low'])}, {number(e['high'])}]" if np.isfinite(e["low"]) else ""
     return number(e["mean"]) + (f" ± {number(e['sd'])}" if sd else "") + ends
 
 
 # --- The measures, and what the models are called
 
-def check_measures(artifacts):
-    """(the stamp of 04; the models to show, a frame of model and seed). Stops unless 04 and 05
-    measured the models and sentences that are there. A seed is shown if it has the paper's three
-    models. With one seed, run_all.sh trains BERT of the next one too; that seed is not shown."""
+def models_to_show(artifacts):
+    """A frame of model and seed: the models that 04 and 05 measured, at each seed that has the
+    paper's three. The others are named on the terminal. With one seed, run_all.sh trains BERT of
+    the next one too, which is not shown itself."""
     folder = artifacts / "measures"
-    if not (folder / "04_evaluate.stamp.json").is_file():
-        stop(f"{folder}/04_evaluate.stamp.json is missing; 04_evaluate.py writes it")
-    stamp = read_stamp(folder / "04_evaluate.stamp.json")
-    weights = stamp["inputs"]["weights"]  # {"bert_42": digest, ...}
-    now = {name: model_stamp(artifacts, name)["weights"] for name in weights}
-    if now != weights or stamp["inputs"]["subset"] != digest(load_subset(artifacts)):
-        stop(f"04_evaluate.py measured other models or sentences than {artifacts} holds; run it")
-    models = pd.DataFrame([name.rsplit("_", 1) for name in weights], columns=["model", "seed"])
-    models = models.groupby("seed").filter(lambda rows: set(PAPER_MODELS) <= set(rows["model"]))
-    if models.empty:
-        stop(f"the report needs {', '.join(PAPER_MODELS)} of one seed; there are "
-             f"{', '.join(weights)}")
-    settings = None  # of 05, the same for all models
-    for model, seed in models.itertuples(index=False):
-        path = folder / f"05_probes.{model}_{seed}.stamp.json"
-        expected = stamp["inputs"] | {"weights": weights[f"{model}_{seed}"]}
-        probed = read_stamp(path) if path.is_file() else {"inputs": None, "arguments": None}
-        settings = settings or probed["arguments"]
-        if probed["inputs"] != expected or probed["arguments"] != settings:
-            stop(f"{path} is missing, or of other settings, another model, text or sentences than "
-                 f"the rest; 05_probes.py --model {model} --seed {seed} writes it")
-    return stamp, models
+    measured = pd.DataFrame(read_jsonl(folder / "models.jsonl", "04_evaluate.py writes it"))
+    names = measured["model"] + "_" + measured["seed"].astype(str)
+    probed = measured[[(folder / f"words.{name}.jsonl").is_file() for name in names]]
+    shown = probed.groupby("seed").filter(lambda rows: set(PAPER_MODELS) <= set(rows["model"]))
+    left_out = ", ".join(names.drop(shown.index))
+    if left_out:
+        print(f"not shown: {left_out}; a model is shown if 05_probes.py measured it too, and if "
+              f"{', '.join(PAPER_MODELS)} of its seed are there")
+    if shown.empty:
+        stop(f"no seed in {artifacts} has {', '.join(PAPER_MODELS)}, measured by 04 and by 05")
+    return shown[["model", "seed"]]
 
 
 def load_measures(artifacts):
-    """({name of a measure: its rows, a frame} of the seeds to show, the stamp of 04). BERT of the
-    next seed counts in the pair NEXT and in completeness even if its own seed is not shown."""
-    stamp, models = check_measures(artifacts)
-    folder, seeds, measures = artifacts / "measures", models["seed"].astype(int), {}
-    for name in {path.name.partition(".")[0] for path in folder.glob("*.jsonl")}:
-        paths = [folder / f"{name}.jsonl"]  # of 04; 05 writes a file per model
-        paths += [folder / f"{name}.{model}_{seed}.jsonl" for model, seed in models.values]
+    """{measure: its rows, a frame} of the models to show. In the pair "bert/bert_next" and in
+    completeness BERT of a seed that is not shown counts too."""
+    shown, folder, measures = models_to_show(artifacts), artifacts / "measures", {}
+    names = [f"{model}_{seed}" for model, seed in shown.itertuples(index=False)]
+    for measure in sorted({path.name.partition(".")[0] for path in folder.glob("*.jsonl")}):
+        files = [measure, *(f"{measure}.{name}" for name in names)]  # 04's; 05's
+        paths = [folder / f"{file}.jsonl" for file in files]
         rows = pd.DataFrame([row for path in paths if path.is_file() for row in read_jsonl(path)])
         # A column of nulls alone would be of type object, which pandas does not average.
-        rows = rows.astype({key: float for key in rows if rows[key].isna().all()})
-        if "seed" in rows and name != "completeness":
-            of_next = rows["pair"] == NEXT if "pair" in rows else False
-            rows = rows[rows["seed"].isin(seeds) | of_next]
-        measures[name] = rows
-    return measures, stamp
+        rows = rows.astype({column: float for column in rows if rows[column].isna().all()})
+        if "pair" in rows:
+            seconds = rows["pair"].str.partition("/")[2] + "_" + rows["seed"].astype(str)
+            rows = rows[seconds.isin(names) | rows["pair"].eq("bert/bert_next")]
+        elif "model" in rows and measure != "completeness":
+            rows = rows[(rows["model"] + "_" + rows["seed"].astype(str)).isin(names)]
+        measures[measure] = rows.copy()
+    add_derived_columns(measures)
+    return measures
 
 
-def labels_of(models):
-    """{model, explainer or pair: its label}. A model with an asterisk is a stand-in: not of the
-    size that 3.2 gives."""
-    names = EXPLAINERS | {NEXT: "BERT of the next seed", "gold_control": "gold-label control"}
+def add_derived_columns(measures):
+    """What needs the other rows: the baseline of accuracy, weighted F1, and the squared deviation
+    of a cosine from its seed's mean, whose mean is the variance."""
+    predictions, direction = measures["predictions"], measures["direction"]
+    predictions["is_most_frequent"] = predictions["label"] == predictions["label"].mode()[0]
+    f1 = predictions.groupby(["seed", "model"])[["label", "predicted"]].apply(
+        lambda rows: f1_score(rows["label"], rows["predicted"], average="weighted"))
+    measures["weighted_f1"] = f1.rename("weighted_f1").reset_index()
+    for column in ("cosine", "polarity_cosine"):
+        mean = direction.groupby(["seed", "pair", "explainer"])[column].transform("mean")
+        direction[f"{column}_deviation"] = (direction[column] - mean)**2
+
+
+def display_names(models):
+    """{model, explainer or pair: its name in print}. A model with an asterisk is a stand-in: not
+    of the size that 3.2 gives."""
+    names = EXPLAINERS | {"bert/bert_next": "BERT of the next seed",
+                          "gold_control": "gold-label control"}
     for row in models.drop_duplicates("model").itertuples():
         # Layers, whole millions of parameters: 3.2's 110 M of BERT-base are 109.5 M.
-        size = (12, 109) if row.model == B else (6, 66)
+        size = (12, 109) if row.model == "bert" else (6, 66)
         own = (row.layers, row.parameters // 10**6) == size
         names[row.model] = MODELS.get(row.model, row.model) + ("" if own else "*")
     return names
@@ -286,171 +287,211 @@ def labels_of(models):
 
 def gold_control(measures):
     """BERT's pair with the gold-label control, the model that differs from KD-TinyBERT in its
-    objective alone (A34): TinyBERT-CE, else DistilBERT where both start from the same checkpoint;
-    else CONTROL, of which there are no rows."""
+    objective alone (A34): TinyBERT-CE, or else DistilBERT where both start from the same
+    checkpoint; or else None."""
     checkpoints = dict(zip(measures["models"]["model"], measures["models"]["checkpoint"]))
     if "tinybert_ce" in checkpoints:
-        return f"{B}/tinybert_ce"
-    return BD if checkpoints[D] == checkpoints[K] else CONTROL
+        return "bert/tinybert_ce"
+    return "bert/distilbert" if checkpoints["distilbert"] == checkpoints["kd_tinybert"] else None
 
 
-# --- The claims, and where our number must lie for each to hold: written before the run
+# --- The claims, and where our number must lie for each to hold
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "undecided", "not tested"
-# (section, quote, comparisons, reason of the range). A comparison (metric, a, b, above, below): the
-# metric's mean for a, minus that for b where b is not None, must lie above and below these bounds.
+
+
+class Comparison(NamedTuple):
+    """The metric's mean for a model or pair, or its difference from that of another, must lie above
+    and below these bounds."""
+    metric: str
+    of: str
+    minus: str | None = None
+    above: float | None = None
+    below: float | None = None
+
+
+class Claim(NamedTuple):
+    number: int
+    section: str
+    quote: str
+    comparisons: tuple
+    reason: str = ""  # of the range; without one, the order that the paper states
+
+
 CLAIMS = (
-    ("Abstract", "Based on the contrastive probe, TinyBERT frequently arrives at the correct label "
-     "… for the wrong reasons", [("if right, adjective not in top 3", K, B, 0, None)],
-     "more often than BERT does"),
-    ("4.1", "broadly similar performance on the SST-5 test set",
-     [("accuracy", D, B, -0.05, 0.05), ("accuracy", K, B, -0.05, 0.05)],
-     "the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences"),
-    ("4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while KD-TinyBERT "
-     "exhibits the smallest",
-     [("ConfDrop@3", D, B, 0, None), ("ConfDrop@3", B, K, 0, None)], ""),
-    ("4.2", "BERT and DistilBERT both have substantial flip rates",
-     [("FlipRate@3 − random", B, None, 0.1, None), ("FlipRate@3 − random", D, None, 0.1, None)],
-     "one sentence in ten beyond what random tokens flip"),
-    ("4.2", "KD-TinyBERT’s flip rate is effectively zero",
-     [("FlipRate@3", K, None, None, 0.05)], "one sentence in twenty"),
-    ("4.2", "The short-token ratios are very similar across all three models",
-     [("short-token ratio", D, B, -0.05, 0.05), ("short-token ratio", K, B, -0.05, 0.05)],
-     "half a word of ten"),
-    ("4.3", "DistilBERT remains closer to its teacher (BERT) than KD-TinyBERT. KD-TinyBERT "
-     "exhibits the lowest similarity",
-     [("Jaccard@10", BD, BK, 0, None), ("Jaccard@10", BD, DK, 0, None)], ""),
-    ("4.3", "indicating clear reasoning drift", [("Jaccard@10", NEXT, BK, 0, None)],
-     "less agreement than between two BERTs"),
-    ("4.4", "DistilBERT aligns more strongly with BERT in directional reasoning than KD-TinyBERT",
-     [("cosine", BD, BK, 0, None)], ""),
-    ("4.4", "The drop from 0.72 … to 0.59 … indicates a divergence in how compressed models weigh "
-     "positive vs. negative cues", [("polarity cosine", BD, BK, 0, None)],
-     "it quotes cosines of each model’s own class; judged by the polarity cosine, which asks both "
-     "models one question"),
-    ("4.4", "The large variance for KD-TinyBERT (std ~ 0.43) further reflects instability",
-     [("SD of the cosine", BK, BD, 0, None), ("SD of the polarity cosine", BK, BD, 0, None)],
-     "larger than DistilBERT’s, of both cosines"),
-    ("4.5", "all three models exhibit post-but ratios well above chance level",
-     [("post-but ratio − equal credit", who, None, 0.05, None) for who in (B, D, K)],
-     "about half of the smallest excess of the paper, 0.614 − 0.5"),
-    ("4.5", "they generally recognize the contrastive structure",
-     [("ratio, “but” − “and”", who, None, 0, None) for who in (B, D, K)],
-     "“but” moves more credit to the second clause than “and”"),
-    ("4.5", "BERT demonstrates the strongest … preference for the post-but clause",
-     [("post-but ratio", B, D, 0, None), ("post-but ratio", B, K, 0, None)],
-     "in the paper’s own Table 4 KD-TinyBERT’s is higher, 0.650 against 0.641"),
-    ("4.5", "greater reliance on token-level polarity in the distilled models",
-     [("confidence drop without “but”", B, D, 0, None),
-      ("confidence drop without “but”", B, K, 0, None)],
-     "without “but” BERT’s confidence falls further than theirs"),
-    ("5.2", "assigns high importance to neutral function words … while underweighting actual "
-     "sentiment-bearing tokens",
-     [("function words", K, B, 0, None), ("sentiment words", K, B, None, 0)], ""),
-    ("5.2", "This behavioral pattern is a direct consequence of the distillation objective",
-     [("polarity cosine", BK, CONTROL, None, 0)],
-     "the control starts as KD-TinyBERT does and learns from gold labels"),
-    ("5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens",
-     [("if right, adjective not in top 3 − chance", B, None, None, 0),
-      ("if right, adjective not in top 3 − chance", D, None, None, 0),
-      ("if right, adjective not in top 3", K, B, 0, None),
-      ("if right, adjective not in top 3", K, D, 0, None)],
-     "both miss them less than random tokens do; “only”: KD-TinyBERT more than either"),
-    ("5.4", "maintains predictive accuracy at the expense of reasoning fidelity",
-     [("accuracy", K, B, -0.05, None), ("polarity cosine", BK, NEXT, None, 0)],
-     "0.05 as in 4.1; fidelity: less than between two BERTs"),
-    ("6", "may explore whether hybrid distillation strategies … can mitigate the spurious patterns",
-     [("polarity cosine", f"{B}/{ALIGNED}", BK, 0, None),
-      ("Jaccard@10", f"{B}/{ALIGNED}", BK, 0, None)],
-     "a question for future work there; KD-aligned agrees more with BERT"))
+    Claim(1, "Abstract", "Based on the contrastive probe, TinyBERT frequently arrives at the "
+          "correct label … for the wrong reasons",
+          (Comparison("if right, adjective not in top 3", "kd_tinybert", "bert", above=0),),
+          "more often than BERT does"),
+    Claim(2, "4.1", "broadly similar performance on the SST-5 test set",
+          (Comparison("accuracy", "distilbert", "bert", above=-0.05, below=0.05),
+           Comparison("accuracy", "kd_tinybert", "bert", above=-0.05, below=0.05)),
+          "the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences"),
+    Claim(3, "4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while "
+          "KD-TinyBERT exhibits the smallest",
+          (Comparison("ConfDrop@3", "distilbert", "bert", above=0),
+           Comparison("ConfDrop@3", "bert", "kd_tinybert", above=0))),
+    Claim(4, "4.2", "BERT and DistilBERT both have substantial flip rates",
+          (Comparison("FlipRate@3 − random", "bert", above=0.1),
+           Comparison("FlipRate@3 − random", "distilbert", above=0.1)),
+          "one sentence in ten beyond what random tokens flip"),
+    Claim(5, "4.2", "KD-TinyBERT’s flip rate is effectively zero",
+          (Comparison("FlipRate@3", "kd_tinybert", below=0.05),), "one sentence in twenty"),
+    Claim(6, "4.2", "The short-token ratios are very similar across all three models",
+          (Comparison("short-token ratio", "distilbert", "bert", above=-0.05, below=0.05),
+           Comparison("short-token ratio", "kd_tinybert", "bert", above=-0.05, below=0.05)),
+          "half a word of ten"),
+    Claim(7, "4.3", "DistilBERT remains closer to its teacher (BERT) than KD-TinyBERT. KD-TinyBERT "
+          "exhibits the lowest similarity",
+          (Comparison("Jaccard@10", "bert/distilbert", "bert/kd_tinybert", above=0),
+           Comparison("Jaccard@10", "bert/distilbert", "distilbert/kd_tinybert", above=0))),
+    Claim(8, "4.3", "indicating clear reasoning drift",
+          (Comparison("Jaccard@10", "bert/bert_next", "bert/kd_tinybert", above=0),),
+          "less agreement than between two BERTs"),
+    Claim(9, "4.4", "DistilBERT aligns more strongly with BERT in directional reasoning than "
+          "KD-TinyBERT", (Comparison("cosine", "bert/distilbert", "bert/kd_tinybert", above=0),)),
+    Claim(10, "4.4", "The drop from 0.72 … to 0.59 … indicates a divergence in how compressed "
+          "models weigh positive vs. negative cues",
+          (Comparison("polarity cosine", "bert/distilbert", "bert/kd_tinybert", above=0),),
+          "it quotes cosines of each model’s own class; judged by the polarity cosine, which asks "
+          "both models one question"),
+    Claim(11, "4.4", "The large variance for KD-TinyBERT (std ~ 0.43) further reflects instability",
+          (Comparison("variance of the cosine", "bert/kd_tinybert", "bert/distilbert", above=0),
+           Comparison("variance of the polarity cosine", "bert/kd_tinybert", "bert/distilbert",
+                      above=0)), "larger than DistilBERT’s, of both cosines"),
+    Claim(12, "4.5", "all three models exhibit post-but ratios well above chance level",
+          tuple(Comparison("post-but ratio − equal credit", model, above=0.05)
+                for model in PAPER_MODELS),
+          "about half of the smallest excess of the paper, 0.614 − 0.5"),
+    Claim(13, "4.5", "they generally recognize the contrastive structure",
+          tuple(Comparison("ratio, “but” − “and”", model, above=0) for model in PAPER_MODELS),
+          "“but” moves more credit to the second clause than “and”"),
+    Claim(14, "4.5", "BERT demonstrates the strongest … preference for the post-but clause",
+          (Comparison("post-but ratio", "bert", "distilbert", above=0),
+           Comparison("post-but ratio", "bert", "kd_tinybert", above=0)),
+          "in the paper’s own Table 4 KD-TinyBERT’s is higher, 0.650 against 0.641"),
+    Claim(15, "4.5", "greater reliance on token-level polarity in the distilled models",
+          (Comparison("confidence drop without “but”", "bert", "distilbert", above=0),
+           Comparison("confidence drop without “but”", "bert", "kd_tinybert", above=0)),
+          "without “but” BERT’s confidence falls further than theirs"),
+    Claim(16, "5.2", "assigns high importance to neutral function words … while underweighting "
+          "actual sentiment-bearing tokens",
+          (Comparison("function words", "kd_tinybert", "bert", above=0),
+           Comparison("sentiment words", "kd_tinybert", "bert", below=0))),
+    Claim(17, "5.2", "This behavioral pattern is a direct consequence of the distillation "
+          "objective",
+          (Comparison("polarity cosine", "bert/kd_tinybert", "bert/gold_control", below=0),),
+          "the control starts as KD-TinyBERT does and learns from gold labels"),
+    Claim(18, "5.3", "only BERT and DistilBERT used the correct sentiment-bearing tokens",
+          (Comparison("if right, adjective not in top 3 − chance", "bert", below=0),
+           Comparison("if right, adjective not in top 3 − chance", "distilbert", below=0),
+           Comparison("if right, adjective not in top 3", "kd_tinybert", "bert", above=0),
+           Comparison("if right, adjective not in top 3", "kd_tinybert", "distilbert", above=0)),
+          "both miss them less than random tokens do; “only”: KD-TinyBERT more than either"),
+    Claim(19, "5.4", "maintains predictive accuracy at the expense of reasoning fidelity",
+          (Comparison("accuracy", "kd_tinybert", "bert", above=-0.05),
+           Comparison("polarity cosine", "bert/kd_tinybert", "bert/bert_next", below=0)),
+          "0.05 as in 4.1; fidelity: less than between two BERTs"),
+    # No claim but a question: it is counted apart.
+    Claim(20, "6", "may explore whether hybrid distillation strategies … can mitigate the spurious "
+          "patterns",
+          (Comparison("polarity cosine", "bert/kd_aligned", "bert/kd_tinybert", above=0),
+           Comparison("Jaccard@10", "bert/kd_aligned", "bert/kd_tinybert", above=0)),
+          "a question for future work there; KD-aligned agrees more with BERT"))
+QUESTION = CLAIMS[-1].number
 
 
-def judge(e, above, below):
-    """The verdict on an estimate that must lie above and below these; None is no bound. An interval
-    that touches a bound, as where all differences are zero, leaves it undecided."""
+def verdict_on(e, comparison):
+    """The verdict on an estimate that must lie above and below the comparison's bounds. An interval
+    that reaches a bound leaves it undecided."""
     if not e["n"]:
         return UNTESTED
-    above, below = -np.inf if above is None else above, np.inf if below is None else below
+    above = -np.inf if comparison.above is None else comparison.above
+    below = np.inf if comparison.below is None else comparison.below
     if above < e["low"] and e["high"] < below:
         return HOLDS
     return FAILS if e["high"] < above or below < e["low"] else OPEN
 
 
-def evaluate(measures, comparisons, **where):
+def judge(measures, comparisons, **filters):
     """(verdict of a claim, its comparisons with estimates and verdicts), by SHAP and of all seeds
-    if `where` names no other explainer and no seed. The claim's verdict is the worst of its
+    if filters name no other explainer and no seed. The claim's verdict is the worst of its
     comparisons', in the order: does not hold, not tested, undecided, holds."""
     found = []
-    for title, who, minus, above, below in comparisons:
-        e = estimate(measures, title, who, minus, **where)
-        found.append({"metric": title, "of": who, "minus": minus, "above": above, "below": below,
-                      **e, "verdict": judge(e, above, below)})
+    for comparison in comparisons:
+        e = estimate(measures, comparison.metric, comparison.of, comparison.minus, **filters)
+        found.append(comparison._asdict() | e | {"verdict": verdict_on(e, comparison)})
     verdicts = {one["verdict"] for one in found}
     return next((v for v in (FAILS, UNTESTED, OPEN) if v in verdicts), HOLDS), found
 
 
 def judge_claims(measures):
-    """A record for each claim: its comparisons by SHAP; the verdict of each explainer, "" where the
-    claim does not depend on one; and by_seed, SHAP's verdict of each seed alone, absent where a
-    comparison has a single value per seed, such as an SD: one value has no interval."""
+    """A record for each claim: its comparisons by SHAP; "lime" and "ig", the verdicts of these
+    explainers, "" where the claim does not depend on one; and by_seed, SHAP's verdict of each seed
+    alone, without the seeds at which a comparison has no interval."""
     records, seeds = [], sorted(measures["models"]["seed"].unique().tolist())
-    for i, (section, quote, comparisons, reason) in enumerate(CLAIMS, 1):
-        record = {"claim": i, "section": section, "quote": quote, "reason": reason}
-        record["verdict"], record["comparisons"] = evaluate(measures, comparisons)
-        explained = any("explainer" in frame_of(measures, title) for title, *_ in comparisons)
-        for key in ("lime", "ig"):
-            record[key] = evaluate(measures, comparisons, explainer=key)[0] if explained else ""
-        judged = {seed: evaluate(measures, comparisons, seed=seed) for seed in seeds}
+    for claim in CLAIMS:
+        verdict, found = judge(measures, claim.comparisons)
+        record = {"claim": claim.number, "section": claim.section, "quote": claim.quote,
+                  "reason": claim.reason, "verdict": verdict, "comparisons": found}
+        explained = any("explainer" in frame_of(measures, one.metric) for one in claim.comparisons)
+        for explainer in ("lime", "ig"):
+            record[explainer] = ""
+            if explained:
+                record[explainer], _ = judge(measures, claim.comparisons, explainer=explainer)
+        judged = {seed: judge(measures, claim.comparisons, seed=seed) for seed in seeds}
         record["by_seed"] = {seed: verdict for seed, (verdict, found) in judged.items()
                              if all(np.isfinite(one["low"]) for one in found)}
         records.append(record)
     return records
 
 
-def comparison_text(one, label):
+def comparison_text(one, display_name):
     """What a comparison compares, in words."""
-    return f"{one['metric']}, {' − '.join(label(one[key]) for key in ('of', 'minus') if one[key])}"
+    names = [display_name(one[key]) for key in ("of", "minus") if one[key]]
+    return f"{one['metric']}, {' − '.join(names)}"
 
 
 # --- Tables
 
-# heading: (keys, metrics, note). With one key a table has a row for each model, or pair, and a
-# column for each metric. With two, such as model and explainer, the second makes the columns, and
-# a cell has the means of all the metrics.
+# {heading: (column of the measures that makes the rows, metrics that make the columns, note)}
 TABLES = {
-    "Accuracy and F1": (("model",), ("accuracy", "weighted F1", "same class as BERT"),
-        "Section 4.1, the test split. In brackets: the most frequent class."),
-    "Table 1": (("model",), (
+    "Accuracy and F1": ("model", ("accuracy", "weighted F1", "same class as BERT"),
+        "Section 4.1, the test split. In brackets: the most frequent class of the test split."),
+    "Table 1": ("model", (
         "ConfDrop@3", "ConfDrop@3 − random", "ConfDrop@3, replaced by [MASK]", "FlipRate@3",
         "FlipRate@3 − random", "FlipRate@3, replaced by [MASK]", "short-token ratio"),
         "Section 4.2: SHAP’s top 3 tokens deleted, or replaced by [MASK]. In brackets: 3 random "
         "tokens; of the short-token ratio (LIME’s words), all words."),
-    "Table 2": (("pair",), ("Jaccard@10", "Jaccard@10, chance-corrected", "Overlap@10"),
+    "Table 2": ("pair", ("Jaccard@10", "Overlap@10"),
         "Section 4.3: SHAP’s top 10. In brackets: random sets. BERT of the next seed: its pairs "
         "share models, so their interval is too narrow."),
-    "Table 3": (("pair",), ("cosine", "polarity cosine", "cosine, top 10", "same prediction"),
+    "Table 3": ("pair", ("cosine", "polarity cosine", "cosine, top 10", "same prediction"),
         "Section 4.4. The cosine is of each model’s own predicted class, so it is low where two "
         "predict differently; the polarity cosine explains Σ (c − 2) p_c in both."),
-    "Table 4": (("model",), (
+    "Table 4": ("model", (
         "post-but ratio", "ratio, “but” − “and”", "follows second clause", "swaps with clauses",
         "confidence drop without “but”", "less confident without “but”",
         "if right, adjective not in top 3"),
         "Section 4.5. “but” − “and” is of the polarity score. In brackets: equal credit; of the "
         "last, which is of the right labels, three random tokens."),
-    "Words": (("model",), (
+    "Words": ("model", (
         "function words", "sentiment words", "if right, no sentiment word in top 3"),
         "Section 5.2: shares of |φ| (A27, A28); the last, of the right labels (A29). In brackets: "
         "shares of the tokens; three random tokens."),
-    "Negation": (("model",), ("not", "never", "n't", "hardly", "out of scope"),
-        "RQ4 (A22): right predictions. The paper reports none."),
-    "Faithfulness by explainer": (("model", "explainer"), ("ConfDrop@3", "FlipRate@3"),
+    "Negation": ("model", ("not", "never", "n't", "hardly", "out of scope"),
+        "RQ4 (A22): right predictions. The paper reports none.")}
+# {heading: (column that makes the rows, column that makes the columns, metrics, whose means stand
+# in each cell, note)}
+CROSS_TABLES = {
+    "Faithfulness by explainer": ("model", "explainer", ("ConfDrop@3", "FlipRate@3"),
         "ConfDrop@3; FlipRate@3 for the tokens (LIME: words) that each explainer ranks first. In "
         "brackets: random ones. The intervals stand in tables/estimates.jsonl."),
-    "Agreement by explainer": (("pair", "explainer"), ("Jaccard@10", "polarity cosine"),
+    "Agreement by explainer": ("pair", "explainer", ("Jaccard@10", "polarity cosine"),
         "Jaccard@10; polarity cosine (LIME: of words). In brackets: random sets."),
-    "Explainers": (("model", "explainer"), ("Jaccard@3",),
+    "Explainers": ("model", "explainer", ("Jaccard@3",),
         "Section 3.7 (2): Jaccard@3 of two explainers, on words. In brackets: random sets."),
-    "Buckets": (("bucket", "pair"), ("Jaccard@10", "polarity cosine"),
+    "Buckets": ("bucket", "pair", ("Jaccard@10", "polarity cosine"),
         "Section 3.7 (5), who is right: Jaccard@10; polarity cosine. n: explained sentences of all "
         "seeds; below 10 they say little.")}
 WITH_SD = ("ConfDrop@3", "cosine", "post-but ratio")  # as in the paper
@@ -469,55 +510,75 @@ def markdown(lines):
     return "\n".join([head, "|" + "---|" * len(headings), *body]) if lines else "Not in this run."
 
 
-def record_of(measures, heading, title, where):
-    """The estimate of one cell, with the paper's number and the baseline's mean. where: the keys of
-    its row and column, such as {"model": "bert", "explainer": "lime"}."""
-    metric, who = METRICS[title], where.get("pair") or where["model"]
-    record = {"table": heading, **where, "metric": title, **estimate(measures, title, who, **where)}
-    record |= {"paper": metric.paper.get(who) if len(where) == 1 else None, "baseline": None}
-    if metric.baseline and "bucket" not in where:
-        of_chance = estimate(measures, title, who, value=metric.baseline, **where)
-        record["baseline"] = of_chance["mean"]
-    return record
+def record_of(measures, heading, title, keys):
+    """The estimate of one cell. keys: what its row and column stand for, such as {"model": "bert",
+    "explainer": "lime"}. paper and paper_sd are the paper's numbers, in its own tables alone;
+    baseline is the mean of the metric's baseline, null where it has none and in the buckets."""
+    of, own = keys.get("pair") or keys["model"], heading in TABLES
+    record = {"table": heading, **keys, "metric": title, **estimate(measures, title, of, **keys)}
+    baseline = np.nan
+    if METRICS[title].baseline and "bucket" not in keys:
+        baseline = estimate(measures, title, of, baseline=True, **keys)["mean"]
+    return record | {"paper": paper_value(title, of) if own else np.nan,
+                     "paper_sd": paper_value(title, of, sd=True) if own else np.nan,
+                     "baseline": baseline}
+
+
+def mean_text(record):
+    """ "0.558 (0.393)", the mean and its baseline."""
+    return number(record["mean"]) + bracketed(record["baseline"])
+
+
+def bracketed(baseline):
+    return "" if np.isnan(baseline) else f" ({number(baseline)})"
 
 
 def cell_text(record, n):
     """Our number with its interval, its baseline in brackets, n where it is not that of the row,
     and the paper's number."""
-    parts = [text_of(record, sd=record["metric"] in WITH_SD) + bracketed(record["baseline"])]
+    sd = record["metric"] in WITH_SD
+    parts = [estimate_text(record, sd) + bracketed(record["baseline"])]
     if record["n"] != n:
         parts.append(f"n = {record['n']:,}")
-    if record["paper"] is not None:
-        parts.append("paper " + " ± ".join(f"{x:.3f}" for x in np.ravel(record["paper"])))
+    if not np.isnan(record["paper"]):
+        of_paper = {"mean": record["paper"], "sd": record["paper_sd"], "low": np.nan}
+        parts.append(f"paper {estimate_text(of_paper, sd)}")
     return "<br>".join(parts)
 
 
-def bracketed(baseline):
-    return "" if baseline is None else f" ({number(baseline)})"
-
-
-def table(measures, label, heading):
-    """(records, Markdown) of a table. If it has two keys, a cell has the means of all metrics, each
-    with its baseline: ".62 (.25); .91"."""
-    keys, titles, note = TABLES[heading]
-    records, lines, rows = [], {}, frame_of(measures, titles[0])
-    combinations = rows[list(keys)].dropna().drop_duplicates() if len(rows) else rows
-    for where in combinations.to_dict("records"):
-        cells = [record_of(measures, heading, title, where) for title in titles]
+def table(measures, display_name, heading):
+    """(records, Markdown) of a table. The n of a row is that of its first metric."""
+    column, titles, note = TABLES[heading]
+    rows = frame_of(measures, titles[0])
+    records, lines = [], []
+    for key in rows[column].dropna().unique() if len(rows) else ():
+        cells = [record_of(measures, heading, title, {column: key}) for title in titles]
         records += cells
-        # The headings of the row and, if the table has two keys, of the column.
-        first, *second = (escaped(label(value)) for value in where.values())
         n = cells[0]["n"]
-        line = lines.setdefault(first, {"": first, "n": f"{n:,}"})
-        if second:
-            means = "; ".join(number(cell["mean"]) + bracketed(cell["baseline"]) for cell in cells)
-            line[second[0]] = means if f"{n:,}" == line["n"] else f"n = {n:,}; {means}"
-        else:
-            line |= {cell["metric"]: cell_text(cell, n) for cell in cells}
+        lines.append({"": escaped(display_name(key)), "n": f"{n:,}"}
+                     | {cell["metric"]: cell_text(cell, n) for cell in cells})
+    return records, f"## {heading}\n{note}\n\n{markdown(lines)}"
+
+
+def cross_table(measures, display_name, heading):
+    """(records, Markdown) of a table whose cells have the means of all its metrics, each with its
+    baseline: "0.620 (0.250); 0.910". The n of a row is that of its first cell."""
+    row_column, column_column, titles, note = CROSS_TABLES[heading]
+    records, lines, rows = [], {}, frame_of(measures, titles[0])
+    if len(rows):
+        rows = rows[[row_column, column_column]].dropna().drop_duplicates()
+    for keys in rows.to_dict("records"):
+        cells = [record_of(measures, heading, title, keys) for title in titles]
+        records += cells
+        n, row_name = f"{cells[0]['n']:,}", escaped(display_name(keys[row_column]))
+        line = lines.setdefault(row_name, {"": row_name, "n": n})
+        text = "; ".join(mean_text(cell) for cell in cells)
+        line[escaped(display_name(keys[column_column]))] = (
+            text if n == line["n"] else f"n = {n}; {text}")
     return records, f"## {heading}\n{note}\n\n{markdown(list(lines.values()))}"
 
 
-def table5(measures, label):
+def table5(measures, display_name):
     """Table 5 as Markdown: how many of our seeds predict which polarity (A23), with its mean
     confidence, and the paper's."""
     paper = {"Original": ("Pos (0.696)", "Pos (0.630)", "Pos (0.678)"),
@@ -530,16 +591,16 @@ def table5(measures, label):
                          ours.itertuples())
         if model in PAPER_MODELS:
             cell += f"<br>paper {paper[condition][PAPER_MODELS.index(model)]}"
-        lines[condition][escaped(label(model))] = cell
+        lines[condition][escaped(display_name(model))] = cell
     return ("## Table 5\nSection 4.5: in how many seeds which polarity (A23), its mean confidence."
             f"\n\n{markdown(list(lines.values()))}")
 
 
-# --- Figures: (measures, artifacts, label) -> (figure, caption). label(who), made in main(), is the
-# name to print of a model, a pair or an explainer.
+# --- Figures: (measures, artifacts, display_name) -> (figure, caption). display_name(key), made in
+# main(), is the name to print of a model, a pair or an explainer.
 
-COLOURS = {B: "#0072B2", D: "#E69F00", K: "#009E73", ALIGNED: "#D55E00",
-           "tinybert_ce": "#CC79A7"}  # Okabe and Ito: for colour-blind eyes too
+COLOURS = {"bert": "#0072B2", "distilbert": "#E69F00", "kd_tinybert": "#009E73",
+           "kd_aligned": "#D55E00", "tinybert_ce": "#CC79A7"}  # Okabe, Ito: for all eyes
 MARKS = {HOLDS: ("ko", "#0072B2"), FAILS: ("ks", "#D55E00"), OPEN: ("ko", "white"),
          UNTESTED: ("k", "white")}
 LAYOUT = {"font.size": 8, "savefig.dpi": 200, "text.parse_math": False, "legend.frameon": False,
@@ -551,46 +612,41 @@ def first_seed(measures):
     return int(measures["models"]["seed"].min())
 
 
-def shown_models(measures):
+def drawn_models(measures):
     """The paper's models, and KD-aligned if it is there."""
-    return [*PAPER_MODELS, *{ALIGNED}.intersection(measures["models"]["model"])]
+    return [*PAPER_MODELS, *{"kd_aligned"}.intersection(measures["models"]["model"])]
 
 
-def printed(title, who):
-    """The paper's mean; NaN where it prints none."""
-    return np.ravel(METRICS[title].paper.get(who, np.nan))[0]
-
-
-def figure0(measures, artifacts, label, claims):
+def draw_claims(measures, artifacts, display_name, claims):
     """The claims, each by the first comparison that has the claim's verdict. Every row has a scale
-    of its own: its numbers are divided so that they fit between -1 and 1. The text is outside."""
+    of its own: all its numbers are divided by 1.1 times the largest, and so lie between -1 and 1;
+    the text stands outside."""
     fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
     for y, claim in enumerate(claims):
         one = next(one for one in claim["comparisons"] if one["verdict"] == claim["verdict"])
         title, of, minus = one["metric"], one["of"], one["minus"]
-        paper, baseline = printed(title, of), np.nan
-        if minus:
-            paper -= printed(title, minus)
-        elif METRICS[title].baseline:
-            baseline = estimate(measures, title, of, value=METRICS[title].baseline)["mean"]
-        values = [one["mean"], one["low"], one["high"], one["above"], one["below"], paper, baseline,
-                  *one["seeds"].values()]
-        values = np.array(values, dtype=float)  # None, no bound, becomes NaN
-        scaled = values / (1.1 * np.nanmax([*abs(values), 1e-9]))
-        mean, low, high, above, below, paper, baseline, *seeds = scaled
-        left, right = np.nan_to_num(above, nan=-1), np.nan_to_num(below, nan=1)
+        paper = paper_value(title, of) - (paper_value(title, minus) if minus else 0)
+        baseline = np.nan
+        if METRICS[title].baseline and not minus:
+            baseline = estimate(measures, title, of, baseline=True)["mean"]
+        numbers = [paper, baseline, *one["seeds"].values(),
+                   *(one[key] for key in ("mean", "low", "high", "above", "below"))]
+        scale = 1.1 * np.nanmax([*np.abs(np.array(numbers, dtype=float)), 1e-9])
+        left = -1 if one["above"] is None else one["above"] / scale
+        right = 1 if one["below"] is None else one["below"] / scale
         mark, colour = MARKS[claim["verdict"]]
         ax.barh(y, right - left, 0.78, left, color="#E3ECE3")  # where the claim holds
-        ax.plot([low, high], [y, y], "k-")
-        ax.plot(seeds, [y + 0.27] * len(seeds), "k.", markersize=3)
-        ax.plot([baseline, baseline], [y - 0.39, y + 0.39], "k:")
-        ax.plot(paper, y, "kD", markerfacecolor="white", markersize=5)
-        ax.plot(mean, y, mark, markerfacecolor=colour)
+        ax.plot([one["low"] / scale, one["high"] / scale], [y, y], "k-")
+        ax.plot([mean / scale for mean in one["seeds"].values()],
+                [y + 0.27] * len(one["seeds"]), "k.", markersize=3)
+        ax.plot([baseline / scale] * 2, [y - 0.39, y + 0.39], "k:")
+        ax.plot(paper / scale, y, "kD", markerfacecolor="white", markersize=5)
+        ax.plot(one["mean"] / scale, y, mark, markerfacecolor=colour)
         quote = textwrap.shorten(f"{claim['claim']}. {claim['quote']}", 66, placeholder=" …",
                                  break_on_hyphens=False)
-        what = textwrap.fill(comparison_text(one, label), 66, break_on_hyphens=False)
+        what = textwrap.fill(comparison_text(one, display_name), 66, break_on_hyphens=False)
         ax.text(-2.85, y, f"{quote}\n{what}", va="center", size=6.5)
-        ax.text(1.05, y, f"{claim['verdict']}\n{text_of(one)}", va="center", size=6.5,
+        ax.text(1.05, y, f"{claim['verdict']}\n{estimate_text(one)}", va="center", size=6.5,
                 color="black" if colour == "white" else colour)
         if y == 0 or claims[y - 1]["section"] != claim["section"]:
             ax.text(-3.3, y, claim["section"], va="center", size=7, weight="bold")
@@ -604,7 +660,7 @@ def figure0(measures, artifacts, label, claims):
                  "Dotted: the baseline.")
 
 
-def figure1(measures, artifacts, label):
+def figure1(measures, artifacts, display_name):
     """3.1: the label distribution of the whole data set."""
     counts = measures["labels"].pivot(index="label", columns="split", values="sentences")
     counts, total = counts[list(SPLITS)], counts.sum(axis=1)
@@ -620,49 +676,31 @@ def figure1(measures, artifacts, label):
     return fig, f"Label distribution of the data set, n = {total.sum():,} sentences, all splits."
 
 
-def figure3(measures, artifacts, label):
-    """3.8: the pipeline. What each script reads stands in its docstring."""
-    steps = {"01_train.py": "models/", "02_distill.py": "models/",
-             "03_explain.py": "subset.jsonl, explanations/", "04_evaluate.py": "measures/",
-             "05_probes.py": "probes/, measures/",
-             "06_figures.py": "report.md, explanations.html, figures/, tables/"}
-    fig, ax = plt.subplots(figsize=(5.4, 3.2))
-    ax.set(xlim=(0, 10), ylim=(5.5, -0.5))
-    ax.axis("off")
-    for y, (script, writes) in enumerate(steps.items()):
-        before = (1.3, y - 0.7) if y else (1.3, y - 0.3)  # the script above
-        ax.annotate("", (1.3, y - 0.3), before, arrowprops={"arrowstyle": "->"})
-        ax.annotate(writes, (2.4, y), (3.6, y), va="center", arrowprops={"arrowstyle": "<-"})
-        ax.text(1.3, y, script, ha="center", va="center",
-                bbox={"boxstyle": "round", "facecolor": "#CFE6F5"})
-    return fig, "The pipeline: each script, and what it writes for those below it."
-
-
-def dot_plots(measures, artifacts, label, caption, titles, prefix=""):
-    """Figures 4-7 and 10: two metrics side by side, a row for each model or pair whose
+def dot_plots(measures, artifacts, display_name, caption, titles, prefix=""):
+    """Figures 4 to 7, and Agreement: two metrics side by side, a row for each model or pair whose
     name begins with prefix, such as "bert/"."""
     rows = frame_of(measures, titles[0])
-    shown = [who for who in rows["pair" if "pair" in rows else "model"].unique()
-             if who.startswith(prefix)]
+    shown = [of for of in rows["pair" if "pair" in rows else "model"].unique()
+             if of.startswith(prefix)]
     fig, axes = plt.subplots(1, 2, figsize=(7, 1 + 0.36 * len(shown)), sharey=True)
     for ax, title in zip(axes, titles):
-        metric = METRICS[title]
-        for y, who in enumerate(shown):
-            e = estimate(measures, title, who)
+        for y, of in enumerate(shown):
+            e = estimate(measures, title, of)
             ax.plot([e["low"], e["high"]], [y, y], "k|-", linewidth=1, label="ours, 95% interval")
             ax.plot(e["mean"], y, "ko", markersize=7,
-                    markerfacecolor=COLOURS.get(who.rpartition("/")[2], "white"))
+                    markerfacecolor=COLOURS.get(of.rpartition("/")[2], "white"))
             ax.plot(e["seeds"].values(), [y + 0.3] * len(e["seeds"]), "k.", markersize=4,
                     label="each seed")
-            ax.plot(printed(title, who), y - 0.05, "wD", markeredgecolor="black", markersize=5,
+            ax.plot(paper_value(title, of), y - 0.05, "wD", markeredgecolor="black", markersize=5,
                     label="paper")
-            if metric.baseline:
-                level = estimate(measures, title, who, value=metric.baseline)["mean"]
+            if METRICS[title].baseline:
+                level = estimate(measures, title, of, baseline=True)["mean"]
                 ax.plot([level] * 2, [y - 0.4, y + 0.4], "k:", label="baseline")
-        if NEXT in shown:
-            ax.axvline(estimate(measures, title, NEXT)["mean"], color="black", linestyle="--",
-                       linewidth=0.8, zorder=0, label=label(NEXT))
-        ax.set_yticks(range(len(shown)), [label(who) for who in shown])
+        if "bert/bert_next" in shown:
+            ax.axvline(estimate(measures, title, "bert/bert_next")["mean"], color="black",
+                       linestyle="--", linewidth=0.8, zorder=0,
+                       label=display_name("bert/bert_next"))
+        ax.set_yticks(range(len(shown)), [display_name(of) for of in shown])
         ax.set(title=title, ylim=(len(shown) - 0.5, -0.5))
         ax.grid(axis="x", color="#EEEEEE")
     legend = {name: line for ax in axes for line, name in zip(*ax.get_legend_handles_labels())}
@@ -670,28 +708,30 @@ def dot_plots(measures, artifacts, label, caption, titles, prefix=""):
     return fig, caption
 
 
-def figure8(measures, artifacts, label):
+def figure8(measures, artifacts, display_name):
     """4.4: orientations of SHAP vectors. The projection only illustrates (A18): its dimension i is
     the token at position i, which is another token in every sentence. The angle measures."""
-    seed, models = first_seed(measures), shown_models(measures)
-    unit = [[0, 0]]  # a row that is dropped again: it makes at least two columns, as PCA needs
-    fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.6))
+    seed, models, subset = first_seed(measures), drawn_models(measures), load_subset(artifacts)
+    unit = []  # the 150 unit vectors of the first model, then of the second, ...
     for model in models:
-        for row in load_explanations(artifacts, model, seed, "shap", load_subset(artifacts)):
+        for row in load_explanations(artifacts, model, seed, "shap", subset):
             phi = predicted_attributions(row)
             unit.append(phi / (np.linalg.norm(phi) or 1))
-    padded = np.array(list(zip_longest(*unit, fillvalue=0))).T  # (1 + models * 150, longest)
-    clouds = np.split(PCA(2, svd_solver="full").fit_transform(padded[1:]), len(models))
+    padded = np.zeros((len(unit), max(2, *map(len, unit))))  # PCA needs two columns
+    for row, phi in zip(padded, unit):
+        row[:len(phi)] = phi
+    clouds = np.split(PCA(2, svd_solver="full").fit_transform(padded), len(models))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.6))
     for model, mark, cloud in zip(models, "o^sD", clouds):
         left.scatter(*cloud.T, s=14, marker=mark, facecolor="none", edgecolor=COLOURS[model],
-                     linewidth=0.8, label=label(model))
-    for who in (*(f"{B}/{model}" for model in models[1:]), NEXT):
-        rows = rows_of(measures, "polarity cosine", who)
+                     linewidth=0.8, label=display_name(model))
+    for pair in (*(f"bert/{model}" for model in models[1:]), "bert/bert_next"):
+        rows = rows_of(measures, "polarity cosine", pair)
         if len(rows):
             angles = np.degrees(np.arccos(rows["polarity_cosine"].dropna().clip(-1, 1)))
             right.hist(angles, range(0, 181, 10), weights=np.full(len(angles), 100 / len(angles)),
-                       histtype="step", color=COLOURS.get(who.rpartition("/")[2], "black"),
-                       label=f"{label(who)}: median {angles.median():.0f}°", linewidth=1.5)
+                       histtype="step", color=COLOURS.get(pair.rpartition("/")[2], "black"),
+                       label=f"{display_name(pair)}: median {angles.median():.0f}°", linewidth=1.5)
     left.set(title="Illustration: two principal components", xticks=[], yticks=[])
     right.set(title="Measurement: the angle", ylabel="% of sentences", xticks=range(0, 181, 45),
               xlabel="degrees; 90: unrelated")
@@ -702,9 +742,9 @@ def figure8(measures, artifacts, label):
                  "class, all seeds.")
 
 
-def figure9(measures, artifacts, label):
+def figure9(measures, artifacts, display_name):
     """4.5: signed token attributions of Table 5's sentence."""
-    seed, models = first_seed(measures), shown_models(measures)
+    seed, models = first_seed(measures), drawn_models(measures)
     fig, axes = plt.subplots(1, len(models), figsize=(7, 3.2), sharex=True, sharey=True)
     for ax, model in zip(axes, models):
         row = explained_rows(artifacts / f"probes/{model}_{seed}.shap.jsonl")["weak-joyful"]
@@ -713,7 +753,7 @@ def figure9(measures, artifacts, label):
                 edgecolor="black", linewidth=0.5)
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set_yticks(range(len(phi)), row["tokens"])
-        ax.set_title(f"{label(model)}\nclass: {LABELS[row['predicted']]}", fontsize=8.5)
+        ax.set_title(f"{display_name(model)}\nclass: {LABELS[row['predicted']]}", fontsize=8.5)
     axes[0].invert_yaxis()
     fig.supxlabel("SHAP value: below 0 it opposes that class, above 0 it supports it", fontsize=9)
     return fig, (f"Signed SHAP attributions of “{row['text']}” for the class that each model "
@@ -734,11 +774,13 @@ i{font-style:normal}small,b,sub{font-size:.7em;font-weight:normal}
 def marked(row):
     """The sentence of an explained row, in HTML. A token, or LIME's word, is coloured by its share
     of the largest attribution to the predicted class; from half of that on, its value follows."""
-    spans, values = row["spans"], row["attributions"]
     if "tokens" in row:
-        spans, values = [[span] for span in spans], predicted_attributions(row)
-    pieces = [(*place, value) for places, value in zip(spans, values) for place in places]
-    largest, shown_to, html = max(map(abs, values), default=0) or 1, 0, ""
+        pieces = [(*span, value) for span, value in zip(row["spans"], predicted_attributions(row))]
+    else:  # LIME's words, each with the spans of all its occurrences
+        pieces = [(*span, value) for spans, value in zip(row["spans"], row["attributions"])
+                  for span in spans]
+    largest = max((abs(value) for _, _, value in pieces), default=0) or 1
+    shown_to, html = 0, ""
     for start, end, value in sorted(pieces):
         share, signed = abs(value) / largest, f"{value:+.2f}".replace("-", "−")
         sign, note = "n" if value < 0 else "p", f"<sub>{signed}</sub>" if share >= 0.5 else ""
@@ -749,14 +791,15 @@ def marked(row):
     return html + escape(row["text"][shown_to:])
 
 
-def page(measures, artifacts, label):
+def page_html(measures, artifacts, display_name):
     """The sentences of the first seed, those first where KD-TinyBERT drifts furthest from BERT."""
     seed, subset = first_seed(measures), load_subset(artifacts)
-    found = {row["id"]: {} for row in subset}
+    found = {row["id"]: {} for row in subset}  # {sentence: {model: {method: explained row}}}
     for model, method in product(measures["models"]["model"].unique(), ("shap", "ig", "lime")):
         for row in load_explanations(artifacts, model, seed, method, subset):
             found[row["id"]].setdefault(model, {})[method] = row
-    drift = rows_of(measures, "polarity cosine", BK, seed=seed).set_index("id")["polarity_cosine"]
+    drift = rows_of(measures, "polarity cosine", "bert/kd_tinybert", seed=seed)
+    drift = drift.set_index("id")["polarity_cosine"]
     gold = {row["id"]: LABELS[row["label"]] for row in subset}
     links, articles = [], ""
     for key, cosine in drift.astype(float).sort_values().items():
@@ -768,16 +811,17 @@ def page(measures, artifacts, label):
             row = by_method["shap"]
             right = "right" if row["predicted"] == row["label"] else "wrong"
             p = " ".join(f"{p:.2f}" for p in row["probabilities"])
-            articles += (f"<div><h4>{escape(label(model))}: {LABELS[row['predicted']]}, {right}"
-                         f"</h4><small>{p}</small>")
+            articles += (f"<div><h4>{escape(display_name(model))}: {LABELS[row['predicted']]}, "
+                         f"{right}</h4><small>{p}</small>")
             for method, row in by_method.items():
                 articles += f"<p><b>{EXPLAINERS[method]}</b> {marked(row)}</p>"
             articles += "</div>"
         articles += "</div></article>\n"
     return f"""<!doctype html><html lang=en><head><meta charset=utf-8><style>{STYLE}</style>
 <meta name=viewport content="width=device-width,initial-scale=1"><title>Explanations</title></head>
-<body><h1>Token attributions by model</h1><nav><p>Most drift from {escape(label(B))} to
-{escape(label(K))}, with its polarity cosine: {" ".join(links[:10])}</p></nav><main>
+<body><h1>Token attributions by model</h1><nav><p>Most drift from {escape(display_name("bert"))} to
+{escape(display_name("kd_tinybert"))}, with its polarity cosine:
+{" ".join(links[:10])}</p></nav><main>
 <p>Drift is a low polarity cosine: how alike two models’ SHAP attributions of the polarity score
 are, at most 1; it needs no choice of a class. The colours do: blue tokens support the class that
 the model predicts, orange underlined tokens oppose it, so where two models predict differently, one
@@ -799,18 +843,20 @@ RULE = (
     "seeds × pairs of adjectives. A18 and the like are our readings, listed in the README.")
 
 
-def ledger(claims, label):
-    """The claims as Markdown."""
-    lines, seeds = [], sorted({s for c in claims for one in c["comparisons"] for s in one["seeds"]})
+def claims_md(claims, display_name):
+    """The claims as a Markdown table."""
+    seeds = sorted({seed for claim in claims for one in claim["comparisons"]
+                    for seed in one["seeds"]})
+    lines = []
     for claim in claims:
         ours, of_seeds, title = [], [], ""
         for one in claim["comparisons"]:
-            what = escaped(comparison_text(one, label))
+            what = escaped(comparison_text(one, display_name))
             what = what.removeprefix(f"{title}, ")  # a title is not repeated
             must = [f"{sign} {one[key]:g}" for sign, key in ((">", "above"), ("<", "below"))
                     if one[key] is not None]
-            ours.append(f"{what}: {text_of(one)} ({', '.join(must)})")
-            of_seeds.append(" ".join(number(one["seeds"].get(seed)) for seed in seeds))
+            ours.append(f"{what}: {estimate_text(one)} ({', '.join(must)})")
+            of_seeds.append(" ".join(number(one["seeds"].get(seed, np.nan)) for seed in seeds))
             title = escaped(one["metric"])
         ours += [f"*{claim['reason']}*"] if claim["reason"] else []
         lines.append({"": claim["claim"], "§": claim["section"], "the paper says": claim["quote"],
@@ -820,113 +866,109 @@ def ledger(claims, label):
     return markdown(lines)
 
 
-def listed(claims):
+def numbers_of(claims):
     return ", ".join(str(claim["claim"]) for claim in claims) or "none"
 
 
-def gain_of_alignment(measures):
-    """What KD-aligned gains and costs, in a few sentences. Of polarity cosines with BERT the share
-    is mean(KD-aligned - KD-TinyBERT) / mean(BERT of the next seed - KD-TinyBERT), over the seeds
-    that have a BERT of the next seed; its interval is that of the seeds' own ratios."""
-    aligned = f"{B}/{ALIGNED}"
-    gain, gap = (estimate(measures, "polarity cosine", who, BK)["seeds"] for who in (aligned, NEXT))
-    seeds = [seed for seed in gap if seed in gain]
+def alignment_md(measures):
+    """What KD-aligned gains and costs, in a few sentences. The share of a seed is its gain in
+    polarity cosine with BERT over its gap between KD-TinyBERT and BERT of the next seed."""
+    gain = estimate(measures, "polarity cosine", "bert/kd_aligned", "bert/kd_tinybert")
+    gap = estimate(measures, "polarity cosine", "bert/bert_next", "bert/kd_tinybert")
+    seeds = [seed for seed in gap["seeds"] if seed in gain["seeds"]]
     if not seeds:
         return "KD-aligned and BERT of the next seed: not both in this run."
-    share, total = "none", sum(gap[seed] for seed in seeds)
-    if total > 0:  # else KD-TinyBERT agrees with BERT as much as a second BERT does
-        ratios = pd.Series([gain[seed] / gap[seed] for seed in seeds if gap[seed]])
-        _, low, high = interval(ratios)
-        share = f"{sum(gain[seed] for seed in seeds) / total:.0%}"
-        share += f" [{low:.0%}, {high:.0%}]" if np.isfinite(low) else ""
-
-    def mean(title, who):
-        return number(estimate(measures, title, who)["mean"])
-
+    gains, gaps = ([e["seeds"][seed] for seed in seeds] for e in (gain, gap))
+    share = ""
+    if gap["low"] > 0:  # else KD-TinyBERT may agree with BERT as much as a second BERT does
+        shares = ", ".join(f"{x / y:.0%}" for x, y in zip(gains, gaps))
+        share = (f" It closes {sum(gains) / sum(gaps):.0%} of the gap between KD-TinyBERT and BERT "
+                 f"of the next seed (seeds: {shares}).")
+    accuracy = {model: number(estimate(measures, "accuracy", model)["mean"])
+                for model in ("kd_aligned", "kd_tinybert", "bert")}
     seconds = measures["models"].groupby("model")["training_seconds"].mean()
-    return (f"**Can distillation keep the teacher’s reasons? KD-aligned closes {share} of the gap "
-            "between KD-TinyBERT and a second BERT, that of the next seed. Polarity cosine with "
-            f"BERT: KD-TinyBERT {mean('polarity cosine', BK)}, KD-aligned "
-            f"{mean('polarity cosine', aligned)}, BERT of the next seed "
-            f"{mean('polarity cosine', NEXT)}. Accuracy: KD-TinyBERT {mean('accuracy', K)}, "
-            f"KD-aligned {mean('accuracy', ALIGNED)}, BERT {mean('accuracy', B)}. Training takes "
-            f"{seconds[ALIGNED] / seconds[K]:.1f} times as long.** KD-aligned is distilled like "
+    return ("**Can distillation keep the teacher’s reasons?** KD-aligned is distilled like "
             "KD-TinyBERT, and also on perturbed copies of each sentence and from the teacher’s "
-            f"hidden states (claim {len(CLAIMS)}). The polarity cosine says how alike two models’ "
-            "attributions, what each token adds to the prediction, are; it is at most 1.")
+            f"hidden states (claim {QUESTION}). Its polarity cosine with BERT is higher by "
+            f"{estimate_text(gain)}.{share} Accuracy {accuracy['kd_aligned']}, KD-TinyBERT "
+            f"{accuracy['kd_tinybert']}, BERT {accuracy['bert']}; "
+            f"{seconds['kd_aligned'] / seconds['kd_tinybert']:.1f} times the training time.")
 
 
-def opening(measures, artifacts, label, claims, stamp):
-    """The first lines: what the intervals cover, the verdicts, whose models, how long."""
-    models = measures["models"].drop_duplicates("model")
+def summary_md(measures, display_name, claims):
+    """The first lines of the report: at most seven, each of one thing."""
     seeds = sorted(measures["models"]["seed"].unique())
     covers = "trainings and sentences" if len(seeds) > 1 else "sentences alone, not trainings"
-    lines = [f"**Seeds: {', '.join(map(str, seeds))}. The intervals cover {covers}.** "
+    lines = [f"Seeds: {', '.join(map(str, seeds))}. The intervals cover {covers}. "
              "[explanations.html](explanations.html) shows the sentences, most drift first.",
-             gain_of_alignment(measures)]
-    verdicts = [f"{verdict.capitalize()}: {listed(c for c in claims if c['verdict'] == verdict)}."
-                for verdict in (HOLDS, FAILS, OPEN, UNTESTED)]
-    lines.append("[Claims](#claims) of the paper, the last its question for future work. "
-                 f"{' '.join(verdicts)}")
-    changed = []
-    for seed in seeds if len(seeds) > 1 else ():
-        differ = [c for c in claims if c["by_seed"].get(seed, c["verdict"]) != c["verdict"]]
-        changed.append(f"seed {seed}: {len(differ)} ({listed(differ)})")
-    if changed:
-        lines.append(f"Verdicts that one seed alone would change, {'; '.join(changed)}.")
+             alignment_md(measures)]
+    of_paper, question = claims[:-1], claims[-1]
+    by_verdict = {verdict: [claim for claim in of_paper if claim["verdict"] == verdict]
+                  for verdict in (HOLDS, FAILS, OPEN, UNTESTED)}
+    lines.append(f"Of the paper’s {len(of_paper)} [claims](#claims), " + "; ".join(
+        f"{len(some)} {verdict} ({numbers_of(some)})" for verdict, some in by_verdict.items())
+        + f". Its question for future work ({question['claim']}): {question['verdict']}.")
+    if len(seeds) > 1:
+        changed = {seed: [claim for claim in claims
+                          if claim["by_seed"].get(seed, claim["verdict"]) != claim["verdict"]]
+                   for seed in seeds}
+        lines.append("Verdicts that one seed alone would change: " + "; ".join(
+            f"seed {seed}, {numbers_of(some)}" for seed, some in changed.items()) + ".")
     others = []
     for explainer in ("lime", "ig"):
-        differ = [c for c in claims if c[explainer] not in ("", UNTESTED, c["verdict"])]
-        there = sorted(set(rows_of(measures, "cosine", BK, explainer=explainer).get("seed", [])))
+        differ = [claim for claim in claims
+                  if claim[explainer] not in ("", UNTESTED, claim["verdict"])]
+        rows = rows_of(measures, "cosine", "bert/kd_tinybert", explainer=explainer)
+        there = sorted(set(rows["seed"])) if len(rows) else []
         of = "" if there == seeds else f" (seeds: {', '.join(map(str, there)) or 'none'})"
-        others.append(f"{EXPLAINERS[explainer]}{of} on {listed(differ)}")
+        others.append(f"{EXPLAINERS[explainer]}{of} on {numbers_of(differ)}")
     lines.append(f"Another verdict than SHAP’s: {'; '.join(others)}.")
-    jaccard, cosine = (estimate(measures, t, NEXT) for t in ("Jaccard@10", "polarity cosine"))
+    jaccard, cosine = (estimate(measures, title, "bert/bert_next")
+                       for title in ("Jaccard@10", "polarity cosine"))
     if jaccard["n"]:
         lines.append("Two BERTs that differ in their seed alone agree to a Jaccard@10 of "
-                     f"{text_of(jaccard)} and a polarity cosine of {text_of(cosine)}: what to "
-                     "expect without compression.")
-    if gold_control(measures) == BD:  # then claim 17's pairs are claim 10's
-        pairs = {BD, BK, CONTROL}
-        same = [claim for claim in claims for one in claim["comparisons"]
-                if one["metric"] == "polarity cosine" and {one["of"], one["minus"]} <= pairs]
-        lines.append(f"Claims {listed(same)} are one comparison here: DistilBERT starts as "
-                     "KD-TinyBERT does and learns from gold labels, so it is the control.")
+                     f"{estimate_text(jaccard)} and a polarity cosine of {estimate_text(cosine)}: "
+                     "what to expect without compression.")
     stand_ins = {}  # {what it is: the models that it stands for}
-    for row in models.itertuples():
+    for row in measures["models"].drop_duplicates("model").itertuples():
         what = f"{Path(row.checkpoint).name}, {row.layers} layers, {row.parameters:,} parameters"
-        if label(row.model).endswith("*"):
-            stand_ins.setdefault(escaped(what), []).append(escaped(label(row.model)))
+        if display_name(row.model).endswith("*"):
+            stand_ins.setdefault(escaped(what), []).append(escaped(display_name(row.model)))
     if stand_ins:
-        places = "; ".join(f"{', '.join(who)}: {what}" for what, who in stand_ins.items())
+        places = "; ".join(f"{', '.join(models)}: {what}" for what, models in stand_ins.items())
+        one_start = ("" if gold_control(measures) != "bert/distilbert" else
+                     " DistilBERT starts as KD-TinyBERT does and learns from gold labels, so it is "
+                     "the gold-label control too: claims 10 and 17 are one comparison.")
         lines.append(f"\\* A stand-in, not of the size that 3.2 gives. {places}. A verdict is on "
-                     "the paper’s pattern, not on its models.")
-    runs = pd.DataFrame(read_jsonl(artifacts / "runs.jsonl"))
-    machines, minutes = "; ".join(runs["machine"].unique()), runs["seconds"].sum() / 60
-    lines.append(f"Commit {stamp['commit']}, {stamp['device']}, {machines}, {minutes:.0f} minutes "
-                 "of all calls.")
+                     f"the paper’s pattern, not on its models.{one_start}")
     return "\n".join(f"- {line}" for line in lines)
 
 
-def examples(subset):
+def explainers_note(measures):
+    """How far integrated gradients are from summing up to what they explain, in a sentence."""
+    gaps = measures.get("completeness", pd.DataFrame())
+    if gaps.empty:
+        return ""
+    return (f"\n\nIG’s attributions miss the change of the probabilities by "
+            f"{gaps['relative_gap'].median():.2%} in the median sentence, by at most "
+            f"{gaps['relative_gap'].quantile(0.95):.1%} in 95% of them.")
+
+
+def made_with(artifacts):
+    """The last line: what the first stage of this run ran on."""
+    told = read_json(artifacts / "settings/environment.json")
+    versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
+    return (f"Commit {told['commit']}, {told['device']}, {told['machine']}, {told['threads']} "
+            f"threads; {versions}.")
+
+
+def examples_md(subset):
     """Figure 2 as Markdown: examples of the balanced subset, the first of each class."""
     rows = pd.DataFrame(subset).drop_duplicates("label").sort_values("label")
     lines = [{"gold": f"{row.label} {LABELS[row.label]}",
               "text": escaped(textwrap.shorten(row.text, 100, placeholder=" …"))}
              for row in rows.itertuples()]
     return f"Figure 2. The first sentence of each class, of {len(subset)}.\n\n{markdown(lines)}"
-
-
-def completeness(measures):
-    """How far integrated gradients are from summing up to what they explain, in a sentence."""
-    gaps = measures.get("completeness", pd.DataFrame())
-    if gaps.empty:
-        return "IG, integrated gradients, is not in this run."
-    gaps = gaps.groupby(["seed", "model"])["relative_gap"]
-    return ("IG, integrated gradients, never removes a token; its attributions miss the change of "
-            f"the probabilities by {gaps.median().max():.2%} or less in each model’s median "
-            f"sentence, by {gaps.quantile(0.95).max():.1%} or less in 95%, BERT of the next seed "
-            "included.")
 
 
 def pick_cases(bert, kd, cosines):
@@ -943,11 +985,13 @@ def pick_cases(bert, kd, cosines):
             if values.notna().any()}
 
 
-def cases(measures, artifacts):
+def cases_md(measures, artifacts):
     """The cases of the first seed as Markdown, with links to the page."""
     seed, subset = first_seed(measures), load_subset(artifacts)
-    bert, kd = (load_explanations(artifacts, model, seed, "shap", subset) for model in (B, K))
-    cosines = rows_of(measures, "polarity cosine", BK, seed=seed).set_index("id")["polarity_cosine"]
+    bert, kd = (load_explanations(artifacts, model, seed, "shap", subset)
+                for model in ("bert", "kd_tinybert"))
+    cosines = rows_of(measures, "polarity cosine", "bert/kd_tinybert", seed=seed)
+    cosines = cosines.set_index("id")["polarity_cosine"]
     text = {row["id"]: textwrap.shorten(row["text"], 90, placeholder=" …") for row in subset}
     lines = [f"- {rule}, {value:.3f}: “{escaped(text[key])}” [{escaped(key)}]"
              f"(explanations.html#{key})"
@@ -961,47 +1005,54 @@ def parse_args(argv=None):
 
 def main(args):
     artifacts = Path(args.artifacts)
-    measures, stamp = load_measures(artifacts)
-    names, claims = labels_of(measures["models"]), judge_claims(measures)
+    measures = load_measures(artifacts)
+    names, claims = display_names(measures["models"]), judge_claims(measures)
 
-    def label(who):  # of a model, a pair, an explainer or two, or a bucket
-        return names.get(who) or "–".join(names.get(part, part) for part in who.split("/"))
+    def display_name(key):  # of a model, a pair, an explainer or two, or a bucket
+        return names.get(key) or "–".join(names.get(part, part) for part in key.split("/"))
 
-    def figure(i, draw, *arguments):
+    def figure(name, draw, *arguments):
+        file = name.lower().replace(" ", "")
         with plt.rc_context(LAYOUT):
-            fig, caption = draw(measures, artifacts, label, *arguments)
-            fig.savefig(artifacts / f"figures/figure{i}.png")
+            fig, caption = draw(measures, artifacts, display_name, *arguments)
+            fig.savefig(artifacts / f"figures/{file}.png")
             plt.close(fig)
-        return f"![Figure {i}](figures/figure{i}.png)<br>*Figure {i}. {escaped(caption)}*"
+        return f"![{name}](figures/{file}.png)<br>*{name}. {escaped(caption)}*"
 
     (artifacts / "figures").mkdir(exist_ok=True)
     estimates, text = [], {}
-    for heading in TABLES:
-        records, text[heading] = table(measures, label, heading)
+    for heading in [*TABLES, *CROSS_TABLES]:
+        make = table if heading in TABLES else cross_table
+        records, text[heading] = make(measures, display_name, heading)
         estimates += records
     write_jsonl(artifacts / "tables/estimates.jsonl", estimates)
     write_jsonl(artifacts / "tables/claims.jsonl", claims)
     report = "\n\n".join([
         "# Faithfulness and reasoning drift: this run against the paper",
-        opening(measures, artifacts, label, claims, stamp),
-        figure(10, dot_plots, "Agreement with BERT by SHAP; KD-aligned is what Section 6 proposes.",
-               ("polarity cosine", "Jaccard@10"), f"{B}/"), figure(0, figure0, claims),
-        f"## Claims\n{RULE} {completeness(measures)}", ledger(claims, label),
-        f"## The data and the pipeline\n{figure(1, figure1)}", examples(load_subset(artifacts)),
-        figure(3, figure3),
+        summary_md(measures, display_name, claims),
+        figure("Agreement", dot_plots, "With BERT, by SHAP; KD-aligned is what Section 6 proposes.",
+               ("polarity cosine", "Jaccard@10"), "bert/"),
+        figure("Claims", draw_claims, claims),
+        f"## Claims\n{RULE}", claims_md(claims, display_name),
+        f"## The data\n{figure('Figure 1', figure1)}", examples_md(load_subset(artifacts)),
         text["Accuracy and F1"],
-        figure(4, dot_plots, "The test split.", ("accuracy", "weighted F1")),
-        text["Table 1"], figure(5, dot_plots, "The top 3 SHAP tokens removed; baseline: 3 random.",
-                                ("ConfDrop@3", "FlipRate@3")),
-        text["Table 2"], figure(6, dot_plots, "The top 10 SHAP tokens; baseline: random sets.",
-                                ("Jaccard@10", "Overlap@10")),
-        text["Table 3"], figure(7, dot_plots, "Signed SHAP attributions: mean cosine.",
-                                ("cosine", "polarity cosine")), figure(8, figure8),
-        text["Table 4"], table5(measures, label), figure(9, figure9), text["Words"],
-        text["Negation"], text["Faithfulness by explainer"], text["Agreement by explainer"],
-        text["Explainers"], text["Buckets"], cases(measures, artifacts)])
+        figure("Figure 4", dot_plots, "The test split.", ("accuracy", "weighted F1")),
+        text["Table 1"],
+        figure("Figure 5", dot_plots, "The top 3 SHAP tokens removed; baseline: 3 random.",
+               ("ConfDrop@3", "FlipRate@3")),
+        text["Table 2"],
+        figure("Figure 6", dot_plots, "The top 10 SHAP tokens; baseline: random sets.",
+               ("Jaccard@10", "Overlap@10")),
+        text["Table 3"],
+        figure("Figure 7", dot_plots, "Signed SHAP attributions: mean cosine.",
+               ("cosine", "polarity cosine")),
+        figure("Figure 8", figure8), text["Table 4"], table5(measures, display_name),
+        figure("Figure 9", figure9), text["Words"], text["Negation"],
+        text["Faithfulness by explainer"], text["Agreement by explainer"],
+        text["Explainers"] + explainers_note(measures), text["Buckets"],
+        cases_md(measures, artifacts), made_with(artifacts)])
     write_text(artifacts / "report.md", f"{report}\n")
-    write_text(artifacts / "explanations.html", page(measures, artifacts, label))
+    write_text(artifacts / "explanations.html", page_html(measures, artifacts, display_name))
     for claim in claims:
         print(f"{claim['claim']:2} {claim['verdict']:13} {claim['quote'][:75]}")
     print(f"wrote {artifacts / 'report.md'} and explanations.html")

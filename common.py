@@ -11,7 +11,7 @@ Read beside the paper, top to bottom:
     7. Artifacts, errors and flags
 
 A number such as A4 is an assumption of ours where the paper is silent or contradicts itself. The
-README lists them all, and describes the files that pass between the scripts.
+README lists them all.
 """
 import argparse
 import errno
@@ -24,10 +24,9 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -50,25 +49,25 @@ transformers.logging.disable_progress_bar()
 
 # --- 1. What the paper fixes
 
-LABELS = ("very negative", "negative", "neutral", "positive", "very positive")  # 3.1: classes 0..4
+LABELS = ("very negative", "negative", "neutral", "positive", "very positive")  # 3.3: 0..4
 PAPER_MODELS = ("bert", "distilbert", "kd_tinybert")  # 3.2, in the order of its tables
-MODELS = {  # {name: label}, in the order of our tables
+MODELS = {  # {name: how it is printed}, in the order of our tables
     "bert": "BERT", "distilbert": "DistilBERT", "kd_tinybert": "KD-TinyBERT",
-    "kd_aligned": "KD-aligned",  # as Section 6 proposes: 02 with --perturbed --hidden 3
+    "kd_aligned": "KD-aligned",  # as Section 6 proposes: 02 --perturb-rate 1 --hidden-weight 3
     "tinybert_ce": "TinyBERT-CE",  # the control: TinyBERT trained on gold labels, without a teacher
     "kd_twice": "KD-twice", "kd_perturbed": "KD-perturbed", "kd_hidden": "KD-hidden"}  # ablations
 PAIRS = ("bert/distilbert", "bert/kd_tinybert", "distilbert/kd_tinybert")  # 3.7 (2)
 KS = (3, 5, 10)  # 4.2
 SEED = 42  # 3.5
 MAX_LENGTH = 256  # 3.3: tokens, with [CLS] and [SEP]
-TRAIN_BATCH, EVAL_BATCH = 32, 64  # 3.3: sentences
+TRAIN_BATCH, EVAL_BATCH = 32, 64  # 3.3: sentences; EVAL_BATCH of the validation split
 PER_CLASS = 30  # 3.1: 150 sentences for 5 classes
 BACKGROUND = 50  # 3.6: background samples of SHAP
 SHAP_EVALS = 500  # A12: "default partition sampling"; the library's default budget
 SHAP_BATCH = 20  # A19: masked sentences that SHAP asks for at once
 
 DATASET = "SetFit/sst5"  # 3.3
-SPLITS = {"train": 8544, "validation": 1101, "test": 2210}  # 3.3: its predefined splits
+SPLITS = {"train": 8544, "validation": 1101, "test": 2210}  # the sizes of its splits
 REVISIONS = {  # commits on the Hub, so that a later push cannot change a result
     DATASET: "e51bdcd8cd3a30da231967c1a249ba59361279a3",
     "bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
@@ -104,7 +103,7 @@ def load_splits(data):
             loaded = datasets.load_dataset(data, revision=REVISIONS.get(data))
     splits = {split: check_rows(data, split, loaded.get(split, ())) for split in SPLITS}
     if data == DATASET and {split: len(rows) for split, rows in splits.items()} != SPLITS:
-        stop(f"{data} no longer has the paper's {SPLITS} sentences")
+        stop(f"{data} no longer has {SPLITS} sentences, as it had when this kit was written")
     return splits
 
 
@@ -112,15 +111,15 @@ def check_rows(data, split, loaded):
     """The rows of a split with their ids. Stops and names the first that cannot be used."""
     rows = []
     for i, row in enumerate(loaded):
-        where, text, label = f"{data}: {split}-{i}", row.get("text"), row.get("label")
+        place, text, label = f"{data}: {split}-{i}", row.get("text"), row.get("label")
         if not {"text", "label"} <= row.keys():
-            stop(f"{where} has the columns {', '.join(row)}; text and label are needed")
+            stop(f"{place} has the columns {', '.join(row)}; text and label are needed")
         if not isinstance(text, str) or not text.strip():
-            stop(f"{where} has no text")
+            stop(f"{place} has no text")
         if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-            stop(f"{where} has half of a surrogate pair, which is no text in any encoding")
+            stop(f"{place} has half of a surrogate pair, which is no text in any encoding")
         if type(label) is not int or label not in range(len(LABELS)):
-            stop(f"{where} has the label {label!r}, which is no whole number from 0 to 4")
+            stop(f"{place} has the label {label!r}, which is no whole number from 0 to 4")
         rows.append({"id": f"{split}-{i}", "text": text, "label": label})
     missing = sorted(set(range(len(LABELS))) - {row["label"] for row in rows})
     if missing:
@@ -154,9 +153,12 @@ def pick_precision(name, device):
 
 
 def load_encoder(checkpoint, seed):
-    """A pretrained encoder with a new 5-class head drawn from the seed, and its tokenizer (3.2). A
-    pooler that the checkpoint lacks, as a masked-language model does, is drawn too. Stops when the
-    checkpoint lacks anything else, or brings a head of its own."""
+    """A pretrained encoder with a new 5-class head drawn from the seed, and its tokenizer (3.2).
+
+    Drawn from the seed too is the pooler, the layer between [CLS] and the head, where the
+    checkpoint lacks it, as a masked-language model does. Stops where the checkpoint lacks any other
+    weight of the encoder, or brings a classification head of its own.
+    """
     check_folder(checkpoint)
     revision = REVISIONS.get(checkpoint, "main")
     id2label = dict(enumerate(LABELS))
@@ -170,15 +172,12 @@ def load_encoder(checkpoint, seed):
         model, info = AutoModelForSequenceClassification.from_pretrained(
             checkpoint, revision=revision, config=config, output_loading_info=True,
             ignore_mismatched_sizes=True)  # so that our message is shown, not the library's
-    encoder = model.base_model_prefix + "."
-    missing = [key for key in info["missing_keys"]
-               if key.startswith(encoder) and "pooler" not in key]
-    if missing:
-        stop(f"{checkpoint} lacks {len(missing)} weights of its encoder, {min(missing)} among them")
-    # Only a head that is missing from the checkpoint is new. One with another number of classes is
-    # mismatched, not missing.
+    new, encoder = set(info["missing_keys"]), model.base_model_prefix + "."
+    lacking = [key for key in new if key.startswith(encoder) and "pooler" not in key]
+    if lacking:
+        stop(f"{checkpoint} lacks {len(lacking)} weights of its encoder, {min(lacking)} among them")
     head = {key for key in model.state_dict() if not key.startswith(encoder)}
-    if head - set(info["missing_keys"]):
+    if head - new:  # a head of another number of classes is not among the missing keys either
         stop(f"{checkpoint} has a classification head already; training starts from a pretrained "
              "encoder, whose new head is drawn from the seed")
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -188,14 +187,17 @@ def load_encoder(checkpoint, seed):
 
 
 def load_tokenizer(checkpoint, revision, config):
-    """The tokenizer of a checkpoint; a text's own "[MASK]" or "[SEP]" is text to it. Where the
-    checkpoint does not say whether it lower-cases, it does unless its vocabulary has capitals."""
+    """The tokenizer of a checkpoint; a text's own "[MASK]" or "[SEP]" is text to it.
+
+    An old checkpoint may not say whether it lower-cases; it does if its vocabulary has no capitals.
+    """
     settings = {"revision": revision, "config": config, "split_special_tokens": True}
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, **settings)
     if "do_lower_case" not in get_tokenizer_config(checkpoint, revision=revision):
         pieces = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
-        tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint, do_lower_case=all(piece == piece.lower() for piece in pieces), **settings)
+        has_capitals = any(piece != piece.lower() for piece in pieces)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, do_lower_case=not has_capitals,
+                                                  **settings)
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
     return tokenizer
 
@@ -217,43 +219,23 @@ def check_folder(checkpoint):
 
 
 def checkpoint_digest(checkpoint):
-    """For the stamp: the digest of a folder's weights, or the commit of the Hub's model."""
+    """The digest of a folder's weights, or the commit of a model of the Hub."""
     if not Path(checkpoint).is_dir():
         return f"{checkpoint} at {REVISIONS.get(checkpoint, 'main')}"
     files = sorted(Path(checkpoint).glob("*.safetensors")) or sorted(Path(checkpoint).glob("*.bin"))
-    return digest([file_digest(path) for path in files])
-
-
-def check_tokens_like_other_models(args, tokenizer, texts):
-    """Stops if a model that is there already cuts these texts into other wordpieces, by which the
-    models are compared (A3). One of them is enough: each was compared when it was made."""
-    stamps = (Path(args.artifacts) / "models").glob("[!.]*/stamp.json")
-    folders = [p.parent for p in stamps if p.parent.name != f"{args.model}_{args.seed}"]
-    for folder in folders[:1]:
-        other = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        if encode(other, texts) != encode(tokenizer, texts):
-            stop(f"{args.checkpoint} tokenizes sentences differently from {folder}, and models "
-                 "are compared token by token: take one vocabulary, or other --artifacts")
+    return digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
 
 
 def load_classifier(artifacts, name, device):
-    """(model in eval mode, fp32; tokenizer) of models/<name>, as 01 or 02 saved it. Of a BERT or
-    DistilBERT the last layer is computed for [CLS] alone, which is all that the head reads."""
+    """(model in eval mode, fp32; tokenizer) of models/<name>, as 01 or 02 saved it."""
     folder = Path(artifacts) / "models" / name
+    if not (folder / "config.json").is_file():
+        there = sorted(path.parent.name for path in folder.parent.glob("[!.]*/config.json"))
+        stop(f"there is no model {name} in {folder.parent} (there: {', '.join(there) or 'none'}); "
+             "01_train.py or 02_distill.py makes it")
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
-    model.float().eval().requires_grad_(False)
-    if model.config.model_type in ("bert", "distilbert"):
-        last_layer_for_cls_alone(model)
-    return model.to(device), AutoTokenizer.from_pretrained(folder, local_files_only=True)
-
-
-def last_layer_for_cls_alone(model):
-    """Saves 1/18 of BERT's time, 1/9 of DistilBERT's, with the same logits: after the attention of
-    the last layer only [CLS] is processed further. A hook cuts the input of the LayerNorm that
-    follows the attention; the last hidden state is then (b, 1, width)."""
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)][-1]
-    norm = next(m for m in layers[-1].modules() if isinstance(m, torch.nn.LayerNorm))  # the first
-    norm.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :1],))
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return model.float().eval().requires_grad_(False).to(device), tokenizer
 
 
 def autocast(device, precision):
@@ -264,9 +246,9 @@ def autocast(device, precision):
 
 def encode(tokenizer, inputs):
     """Token ids with [CLS] and [SEP], cut at 256 (3.3): a list of int for each input. inputs: all
-    texts, or all tuples of wordpiece ids without [CLS] and [SEP]."""
+    texts; or all tuples of wordpiece ids without [CLS] and [SEP], as remove() makes them."""
     room, pieces = min(MAX_LENGTH, tokenizer.model_max_length) - 2, list(inputs)
-    if pieces and isinstance(pieces[0], str):
+    if pieces and isinstance(pieces[0], str):  # texts: cut them into wordpieces
         pieces = tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"]
     return [[tokenizer.cls_token_id, *x[:room], tokenizer.sep_token_id] for x in pieces]
 
@@ -293,7 +275,8 @@ def predict_logits(model, tokenizer, inputs, precision="fp32"):
         logits.update(zip(batch, out.double().cpu().numpy()))
     result = np.array([logits[ids] for ids in rows]).reshape(len(rows), len(LABELS))
     if not np.isfinite(result).all():
-        stop("the model returned non-finite logits: train it again with --overwrite")
+        stop("the model returned logits that are not finite: delete its folder and train it again, "
+             "with --precision fp32")
     return result
 
 
@@ -308,32 +291,45 @@ def add_training_flags(parser):
     """The protocol's numbers as flags; the defaults are the paper's (3.3, 3.4)."""
     parser.add_argument("--checkpoint", required=True, metavar="ID|DIR",
                         help="pretrained encoder: a model of the Hub, or a folder")
-    parser.add_argument("--epochs", type=positive, default=10, help="at most this many (A7)")
-    parser.add_argument("--patience", type=positive, default=2,
+    parser.add_argument("--epochs", type=positive_int, default=10, help="at most this many (A7)")
+    parser.add_argument("--patience", type=positive_int, default=2,
                         help="epochs without a lower validation loss before training stops")
     parser.add_argument("--learning-rate", type=float, default=2e-5, help="after the warm-up")
-    parser.add_argument("--batch-size", type=positive, default=TRAIN_BATCH, help="sentences a step")
+    parser.add_argument("--batch-size", type=positive_int, default=TRAIN_BATCH,
+                        help="sentences a step")
     parser.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
                         help="of matrix products; auto is fp16 on a GPU, fp32 on a CPU (A10)")
     parser.add_argument("--group-by-length", action="store_true",
                         help="batches of sentences of like length: faster, and not the paper's way")
 
 
-def training_stamp(args, splits, device, **inputs):
-    """The stamp of a training: the flags that decide its result, and the digests of its inputs."""
-    excluded = ("artifacts", "data", "device", "overwrite", "checkpoint")
-    flags = {key: value for key, value in vars(args).items() if key not in excluded}
-    flags["precision"] = pick_precision(args.precision, device)
-    inputs |= {"text": digest(splits), "checkpoint": checkpoint_digest(args.checkpoint)}
-    return make_stamp(flags, inputs, device) | {"checkpoint": args.checkpoint}
+def already_trained(args, device):
+    """Whether models/<model>_<seed>/ is there. Stops where other seeds of this model were trained
+    with other flags, and where students of the model are there although it has to be trained."""
+    others = ("artifacts", "data", "device", "model", "seed", "checkpoint")
+    settings = {flag: value for flag, value in vars(args).items() if flag not in others}
+    settings |= {"precision": pick_precision(args.precision, device),
+                 "checkpoint_digest": checkpoint_digest(args.checkpoint)}
+    agree(args.artifacts, args.model, settings, [f"models/{args.model}_[0-9]*"],
+          checkpoint=args.checkpoint)
+    models, name = Path(args.artifacts) / "models", f"{args.model}_{args.seed}"
+    if (models / name / "config.json").is_file():
+        print(f"{models / name} is there already")
+        return True
+    students = [str(path.parent) for path in sorted(models.glob("[!.]*/config.json"))
+                if read_json(path).get("teacher") == name]
+    if students:
+        stop(f"the students of an earlier {name} are there, and {name} would be another teacher: "
+             f"delete {', '.join(students)} to distil them again")
+    return False
 
 
 def shuffled_batches(lengths, size, seed, epoch, group_by_length):
     """Index lists of one epoch's batches, by seed and epoch. lengths: tokens of each sentence."""
     order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
-    if group_by_length:  # sort by length within stretches of 50 batches, then shuffle the batches
-        stretch = np.arange(len(order)) // (50 * size)
-        order = order[np.lexsort((np.array(lengths)[order], stretch))]  # by stretch, then by length
+    if group_by_length:  # sort by length within each 50 batches, then shuffle the batches
+        fifty = np.arange(len(order)) // (50 * size)
+        order = order[np.lexsort((np.array(lengths)[order], fifty))]  # by fifty, then by length
     batches = np.split(order, range(size, len(order), size))
     if group_by_length:
         np.random.default_rng([seed, epoch, 1]).shuffle(batches)
@@ -345,7 +341,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
 
     loss_fn(logits (b, 5), labels (b,), split, indices (b,)) -> mean loss of a batch; indices: the
     numbers of its sentences in the split. Early stopping uses the same loss on the validation split
-    (A8). extra_loss(model, hidden, ids, indices, epoch) -> a term of the training loss alone;
+    (A8). extra_loss(model, hidden, ids, indices, epoch) -> a further term of the training loss;
     hidden: the model's hidden states of the batch, ids: its token ids. Returns the log, one dict
     per epoch; the model holds the weights of the best epoch and is in eval mode.
     """
@@ -358,11 +354,11 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
 
     def batch_loss(split, indices, epoch):
         batch = [ids[split][i] for i in indices]
-        extra = extra_loss is not None and split == "train"
+        has_extra = extra_loss is not None and split == "train"
         with autocast(device, precision):
-            out = model(**pad(tokenizer, batch, device), output_hidden_states=extra)
+            out = model(**pad(tokenizer, batch, device), output_hidden_states=has_extra)
         loss = loss_fn(out.logits.float(), labels[split][indices], split, indices)
-        if extra:
+        if has_extra:
             loss = loss + extra_loss(model, out.hidden_states, batch, indices, epoch)
         return loss, out.logits
 
@@ -375,7 +371,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     scaler = torch.amp.GradScaler(device.type, init_scale=2.0**12, enabled=precision == "fp16")
     log, best = [], {"epoch": 0, "validation_loss": math.inf}
     for epoch in range(1, args.epochs + 1):
-        started = time.time()
+        started = time.monotonic()
         batches = shuffled_batches(lengths, args.batch_size, args.seed, epoch, args.group_by_length)
         losses = []
         model.train()
@@ -405,7 +401,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
         log.append({"epoch": epoch, "train_loss": np.average(losses[finite], weights=sizes[finite]),
                     "batches_without_finite_loss": int((~finite).sum()),
                     "validation_loss": validation_loss, "validation_accuracy": correct / n,
-                    "seconds": round(time.time() - started, 1)})
+                    "seconds": round(time.monotonic() - started, 1)})
         print("  ".join(f"{key} {value:.4g}" for key, value in log[-1].items()), flush=True)
         if validation_loss < best["validation_loss"]:
             best = log[-1]
@@ -417,19 +413,20 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     return log
 
 
-def save_classifier(model, tokenizer, log, args, stamp):
-    """models/<name>/: a Hugging Face folder, training_log.json and stamp.json; whole or absent."""
-    folder = Path(args.artifacts) / "models" / f"{args.model}_{args.seed}"
-    partial = folder.with_name(f".{folder.name}.partial")
+def save_classifier(model, tokenizer, log, args):
+    """models/<model>_<seed>/: a Hugging Face folder and training_log.json; whole or absent. What
+    explained or measured an earlier model of this name is deleted."""
+    artifacts, name = Path(args.artifacts), f"{args.model}_{args.seed}"
+    partial = artifacts / "models" / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     write_json(partial / "training_log.json", log)
-    weights = file_digest(partial / "model.safetensors")
-    write_json(partial / "stamp.json", stamp | {"weights": weights})
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    print(f"wrote {folder}")
+    for stale in (*artifacts.glob(f"explanations/{name}.*"), *artifacts.glob(f"probes/{name}.*")):
+        stale.unlink()
+    delete_measures(artifacts, name)
+    partial.rename(artifacts / "models" / name)
+    print(f"wrote {artifacts / 'models' / name}")
 
 
 # --- 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
@@ -493,14 +490,14 @@ def mean_embedding(model, tokenizer, train):
 @contextmanager
 def mask_embedding(model, tokenizer, reference):
     """SHAP puts [MASK] for an absent token; inside the block [MASK] has the embedding `reference`
-    (width,)."""
+    (width,) in the model's own table. None: it keeps its own."""
     table, mask_id = model.get_input_embeddings().weight.detach(), tokenizer.mask_token_id
-    kept = table[mask_id].clone()
-    table[mask_id] = reference  # of the model itself: detach shares its memory
+    of_mask = table[mask_id].clone()
+    table[mask_id] = of_mask if reference is None else reference  # detach shares the memory
     try:
         yield
     finally:
-        table[mask_id] = kept
+        table[mask_id] = of_mask
 
 
 def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
@@ -510,9 +507,9 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     SHAP puts [MASK] by position in the wordpiece ids, so that attributions and tokens are aligned
     (3.3, A31). reference: the embedding (width,) of an absent token; None is that of [MASK].
     Returns tokens and spans of the n wordpieces, attributions (n, 5), special_attributions (2, 5)
-    of [CLS] and [SEP] (not zero where the budget ends before all groups are split, A12) and
-    base_values (5,). The three add up to the probabilities of the text, to 1e-6 on a CPU; if not:
-    ArithmeticError.
+    of [CLS] and [SEP] (they share the value of a group that was not split, A12) and base_values
+    (5,), the probabilities where all are absent. The three add up to the probabilities of the text,
+    to 1e-6 on a CPU; if not: ArithmeticError.
     """
     import shap
     known = {}  # {wordpiece ids: probabilities}, for SHAP asks about many inputs twice
@@ -530,7 +527,7 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     else:
         np.random.seed(sentence_seed(SEED, text))  # SHAP breaks ties with NumPy's global generator
         explainer = shap.Explainer(f, shap.maskers.Text(tokenizer, output_type="token_ids"))
-        with nullcontext() if reference is None else mask_embedding(model, tokenizer, reference):
+        with mask_embedding(model, tokenizer, reference):
             explanation = explainer([text], max_evals=max_evals, batch_size=SHAP_BATCH, silent=True)
         values = np.asarray(explanation.values[0], dtype=float)  # (n + 2, 5)
         base_values = explanation.base_values[0]
@@ -541,172 +538,53 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
             "special_attributions": values[[0, -1]], "base_values": base_values}
 
 
-# --- 7. Artifacts, errors and flags
+# --- 7. Artifacts: one folder is one run
 
-FORMAT = 2  # of the artifacts; a change of their files changes it
-LFS_POINTER = b"version https://git-lfs"
-
-
-def cli(doc, *flags):
-    """The parser of a script with this docstring, with those flags that several scripts share."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 shows ? for “
-        stream.reconfigure(errors="replace")
-    parser = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
-                                     allow_abbrev=False)
-    parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
-    shared = {
-        "--artifacts": {"default": "artifacts", "metavar": "DIR",
-                        "help": "the folder through which the stages pass their files"},
-        "--data": {"default": DATASET, "metavar": "ID|DIR", "help": "a data set of the Hub, or a "
-                   "folder with train, validation (or dev) and test .jsonl of text and label"},
-        "--device": {"default": "auto",
-                     "help": "cpu, cuda or cuda:1; auto is the GPU if there is one"},
-        "--overwrite": {"action": "store_true", "help": "replace what is there"},
-        "--seed": {"type": positive, "default": SEED, "help": "the model's training seed: of head, "
-                   "order and dropout; a student has its teacher's"}}
-    for flag in ("--artifacts", *flags):
-        parser.add_argument(flag, **shared[flag])
-    return parser
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Docstrings as they are written, and every default shown."""
-
-
-def positive(text):
-    """Parse a positive integer, also a seed: NumPy and PyTorch take those of 32 bits."""
-    if not text.isdecimal() or int(text) not in range(1, 2**32):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {2**32 - 1}")
-    return int(text)
-
-
-def model_name(text):
-    """A model's name without its seed, such as bert; it becomes part of file names."""
-    if not text.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r}: letters, digits and _ only")
-    return text
-
-
-def progress(items, what, unit):
-    """A bar with rate and remaining time on a terminal, nothing elsewhere."""
-    return tqdm(items, desc=what, unit=unit, disable=None, dynamic_ncols=True,
-                position=int(os.environ.get("LOCAL_RANK", 0)))
-
-
-def run(main, args):
-    """Call a stage's main(args), and note its time in runs.jsonl. Ctrl-C, a full disk and a folder
-    that cannot be written end it in one line."""
-    started = time.time()
-    try:
-        main(args)
-    except KeyboardInterrupt:
-        stop("interrupted; what is finished is kept, and the same command goes on from there")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EEXIST,
-                               errno.ENOTDIR):
-            raise
-        stop(f"{error.strerror}: {error.filename or 'the disk'}. What is finished is kept. "
-             "--artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    record = {"stage": Path(sys.argv[0]).stem, "model": getattr(args, "model", None),
-              "seed": getattr(args, "seed", None), "argv": sys.argv[1:],
-              "seconds": round(time.time() - started, 1),
-              "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-              "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs{gpu}"}
-    with open(Path(args.artifacts) / "runs.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-    print(f"{record['stage']}: {record['seconds']:.0f} s")
-
-
-@contextmanager
-def from_hub(name, offline_hint):
-    """Loading name, a folder or a repository of the Hub; where that fails: one line, exit status 2.
-    offline_hint: what the user can do where there is no network."""
-    try:
-        yield
-    except ImportError as error:
-        stop(f"the installation is broken: {one_line(error.__cause__ or error)}")
-    except Exception as error:  # the libraries raise at least four unrelated types for one cause
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise
-        if Path(name).is_dir():
-            stop(f"the folder {name} could not be loaded: {one_line(error)}")
-        stop(f"{name} could not be loaded from the Hub ({one_line(error)}). On Kaggle turn the "
-             f"Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 takes what an "
-             "earlier run downloaded")
-
-
-def one_line(error):
-    """The type and the message of an exception, in one line of at most 200 characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-def make_stamp(arguments, inputs, device):
-    """What produced a file. Format, arguments and input digests must match for it to be used again;
-    versions, commit and device are only recorded."""
-    kit = Path(__file__).parent
-    commit = "unknown"
-    if (kit / ".git").exists() and shutil.which("git"):  # else git would name an outer repository
-        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=kit, check=False,
-                             capture_output=True, text=True)
-        commit = git.stdout.strip() or commit
-    versions = {name: version(name) for name in ("torch", "transformers", "shap", "lime", "numpy")}
-    return plain({"format": FORMAT, "arguments": arguments, "inputs": inputs,
-                  "commit": commit, "device": str(device), "versions": versions})
-
-
-def read_stamp(path):
-    """The stamp of an artifact; stops where another version of the kit made it."""
-    stamp = read_json(path)
-    if stamp.get("format") != FORMAT:
-        stop(f"{path} was made by another version of this kit; --artifacts DIR writes elsewhere")
-    return stamp
-
-
-def already_made(path, stamp, overwrite):
-    """True if the artifact with its stamp at path is there and was made in the same way. Stops if
-    it was made otherwise, and names what differs. Where it is to be made, OSError if its folder
-    cannot be written: better known before a training than after it."""
-    path = Path(path)
-    if overwrite or not path.is_file():
-        folder = path.parent.parent  # the artifacts, or their models/
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-        return False
-    old = read_stamp(path)
-    for part in ("arguments", "inputs"):
-        for key in sorted(old[part].keys() | stamp[part].keys()):
-            recorded, requested = old[part].get(key), stamp[part].get(key)
-            if recorded != requested:
-                stop(f"{path} was made with another {key} ({recorded}, now {requested}); "
-                     "--overwrite replaces it, --artifacts DIR keeps both")
-    return True
-
-
-def digest(value):
-    """SHA-256 of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
-
-
-def file_digest(path):
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def model_stamp(artifacts, name, splits=None):
-    """The stamp of models/<name>, which must be finished. splits: the text it must have been
-    trained on."""
-    path = Path(artifacts) / "models" / name / "stamp.json"
+def open_run(args):
+    """(device, splits) of a stage. The artifacts must be of this text, or empty. What the first
+    stage ran on stands in settings/environment.json: it is told in the report, never compared."""
+    device, splits = pick_device(args.device), load_splits(args.data)
+    agree(args.artifacts, "text", {"digest": digest(splits)}, ["*"])
+    path = Path(args.artifacts) / "settings" / "environment.json"
     if not path.is_file():
-        there = sorted(p.parent.name for p in path.parent.parent.glob("[!.]*/stamp.json"))
-        stop(f"there is no model {name} in {path.parent.parent} (there: "
-             f"{', '.join(there) or 'none'}); 01_train.py or 02_distill.py makes it")
-    stamp = read_stamp(path)
-    if splits and stamp["inputs"]["text"] != digest(splits):
-        stop(f"models/{name} was trained on another text than --data holds; pass the --data it was "
-             "trained on, or train it again with --overwrite")
-    return stamp
+        gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+        libraries = ("torch", "transformers", "shap", "lime", "numpy")
+        write_json(path, {
+            "commit": kit_commit(), "device": str(device), "threads": torch.get_num_threads(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs{gpu}",
+            "versions": {name: version(name) for name in libraries}})
+    return device, splits
+
+
+def kit_commit():
+    """The commit of this kit; "unknown" where it is no repository, or inside another one."""
+    kit = Path(__file__).parent
+    if not (kit / ".git").exists() or not shutil.which("git"):
+        return "unknown"
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=kit, check=False,
+                         capture_output=True, text=True)
+    return git.stdout.strip() or "unknown"
+
+
+def agree(artifacts, name, settings, made, **told):
+    """Stops unless this run was made with these settings. The first call of a name writes them to
+    settings/<name>.json, later calls compare, as long as one of the files is there that are made
+    with them. So a run trains a model alike at every seed, and explains all models alike.
+
+    settings: what decides the result, a dict that JSON can hold; told: noted beside it, never
+    compared. made: the files, as patterns in the folder.
+    """
+    artifacts, settings = Path(artifacts), jsonable(settings)
+    path = artifacts / "settings" / f"{name}.json"
+    if not path.is_file() or not any(path for pattern in made for path in artifacts.glob(pattern)):
+        write_json(path, settings | {"told": told})
+    made_with = read_json(path)
+    for key in sorted((made_with.keys() | settings.keys()) - {"told"}):
+        if made_with.get(key) != settings.get(key):
+            files = " and ".join(f"{artifacts / pattern}" for pattern in made)
+            stop(f"the {name} of this run has {key} {made_with.get(key)}, not {settings.get(key)}. "
+                 "--artifacts DIR (ARTIFACTS=DIR for run_all.sh) makes another run; to make this "
+                 f"one again, delete {files}")
 
 
 def load_subset(artifacts):
@@ -714,60 +592,62 @@ def load_subset(artifacts):
     return read_jsonl(Path(artifacts) / "subset.jsonl", "03_explain.py draws it")
 
 
-def explain_all(path, rows, explain, stamp, overwrite):
-    """All rows, explained. Those that are not yet in the file are explained and appended to it; a
-    line that an interruption cut off is dropped. explain(row) -> dict to add to the row. The stamp
-    lies beside the file: other settings than it names are refused, or with overwrite replace it."""
-    stamp_path = path.with_suffix(".stamp.json")
-    resume = already_made(stamp_path, stamp, overwrite) and path.is_file()
-    done = explained_rows(path) if resume else {}
-    write_jsonl(path, done.values())
-    write_json(stamp_path, stamp)
+def explain_all(path, rows, explain):
+    """All rows, explained: those that are not yet in the file are explained and appended to it.
+    explain(row) -> dict to add to the row. A line that an interruption cut off is made again."""
+    done = explained_rows(path)
     todo = [row for row in rows if row["id"] not in done]
+    write_jsonl(path, done.values())
     print(f"{path.stem}: {len(rows) - len(todo)} sentences already explained, {len(todo)} "
           "remaining", flush=True)
     with open(path, "a", encoding="utf-8") as file:
         for row in progress(todo, path.stem, "sentence"):
-            done[row["id"]] = plain(row | explain(row))
+            done[row["id"]] = jsonable(row | explain(row))
             file.write(json.dumps(done[row["id"]], allow_nan=False) + "\n")
             file.flush()
     return [done[row["id"]] for row in rows]
 
 
 def explained_rows(path):
-    """{id: row} of the complete lines of an explanation."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+    """{id: row} of the complete lines of an explanation, {} if there is none."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
     return {row["id"]: row for row in map(json.loads, lines)}
 
 
-def explained_models(artifacts):
-    """[(model, seed), ...] that have SHAP explanations, in the order of seeds and of MODELS."""
-    stamps = (Path(artifacts) / "explanations").glob("*.shap.stamp.json")
-    found = [path.name.removesuffix(".shap.stamp.json").rpartition("_") for path in stamps]
-    if not found:
-        stop(f"there are no explanations in {artifacts}; 03_explain.py makes them")
-    order = [*MODELS, *sorted({model for model, _, _ in found} - MODELS.keys())]
-    return sorted([(model, int(seed)) for model, _, seed in found],
-                  key=lambda pair: (pair[1], order.index(pair[0])))
-
-
 def load_explanations(artifacts, model, seed, method, subset):
-    """The rows of explanations/<model>_<seed>.<method>.jsonl in the order of the subset, [] where
-    the method was not run. Stops unless they explain all the sentences that they are to explain,
-    and the weights in models/ now."""
+    """The explained rows in the order of the subset; [] where the method was not run, and where it
+    is not finished, which is said."""
     path = Path(artifacts) / "explanations" / f"{model}_{seed}.{method}.jsonl"
-    if not path.with_suffix(".stamp.json").is_file():
+    if not path.is_file():
         return []
-    again = f"03_explain.py --model {model} --seed {seed} --methods {method}"
-    stamp, rows = read_stamp(path.with_suffix(".stamp.json")), explained_rows(path)
-    if stamp["inputs"]["weights"] != model_stamp(artifacts, f"{model}_{seed}")["weights"]:
-        stop(f"{path} explains other weights than models/{model}_{seed} holds; {again} --overwrite")
-    if stamp["inputs"]["subset"] != digest(subset):
-        stop(f"{path} explains other sentences than subset.jsonl holds; {again} --overwrite")
-    if len(rows) < stamp["arguments"]["sentences"]:
-        stop(f"{path} has {len(rows)} of {stamp['arguments']['sentences']} sentences; {again} goes "
-             "on where it stopped")
+    rows = explained_rows(path)
+    wanted = read_json(Path(artifacts) / "settings" / f"{method}.json")["sentences"]
+    if len(rows) < wanted:
+        print(f"{path.stem} is left out, it has {len(rows)} of {wanted} sentences; 03_explain.py "
+              f"--model {model} --seed {seed} --methods {method} goes on where it stopped")
+        return []
     return [rows[row["id"]] for row in subset if row["id"] in rows]
+
+
+def explained_models(artifacts, subset):
+    """[(model, seed), ...] with SHAP explanations of all sentences, in the order of seeds and of
+    MODELS."""
+    paths = Path(artifacts).glob("explanations/*.shap.jsonl")
+    names = [path.name.removesuffix(".shap.jsonl").rpartition("_") for path in paths]
+    found = [(model, int(seed)) for model, _, seed in names
+             if load_explanations(artifacts, model, seed, "shap", subset)]
+    if not found:
+        stop(f"no model in {artifacts} is explained by SHAP; 03_explain.py does it")
+    order = [*MODELS, *sorted({model for model, _ in found} - MODELS.keys())]
+    return sorted(found, key=lambda pair: (pair[1], order.index(pair[0])))
+
+
+def delete_measures(artifacts, name):
+    """Deletes what 04 measured of all models, and 05 of this one: it no longer fits."""
+    for path in Path(artifacts).glob("measures/*.jsonl"):
+        of_model = path.stem.partition(".")[2]  # words.bert_42 is 05's; faithfulness is 04's
+        if of_model in ("", name):
+            path.unlink(missing_ok=True)
 
 
 def read_json(path):
@@ -777,7 +657,7 @@ def read_json(path):
 
 def write_json(path, value):
     """A JSON file, whole or absent. NaN is written as null."""
-    write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(jsonable(value), indent=1, allow_nan=False) + "\n")
 
 
 def read_jsonl(path, hint="an earlier stage writes it"):
@@ -803,7 +683,7 @@ def read_jsonl(path, hint="an earlier stage writes it"):
 
 def write_jsonl(path, rows):
     """A JSONL file, whole or absent."""
-    write_text(path, "".join(json.dumps(plain(row), allow_nan=False) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(jsonable(row), allow_nan=False) + "\n" for row in rows))
 
 
 def write_text(path, text):
@@ -815,12 +695,108 @@ def write_text(path, text):
     partial.replace(path)
 
 
-def plain(value):
+def jsonable(value):
     """value with NumPy's types turned into Python's, and NaN into None."""
     if isinstance(value, dict):
-        return {str(key): plain(v) for key, v in value.items()}
+        return {str(key): jsonable(v) for key, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def digest(value):
+    """The first 16 digits of the SHA-256 of anything that JSON can hold."""
+    text = json.dumps(jsonable(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- Flags, progress and errors
+
+LFS_POINTER = b"version https://git-lfs"
+
+
+def cli(doc, *flags):
+    """The parser of a script with this docstring, with those flags that several scripts share."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 shows ? for “
+        stream.reconfigure(errors="replace")
+    parser = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
+                                     allow_abbrev=False)
+    parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
+    shared = {
+        "--artifacts": {"default": "artifacts", "metavar": "DIR",
+                        "help": "the folder through which the stages pass their files"},
+        "--data": {"default": DATASET, "metavar": "ID|DIR", "help": "a data set of the Hub, or a "
+                   "folder with train, validation (or dev) and test .jsonl of text and label"},
+        "--device": {"default": "auto",
+                     "help": "cpu, cuda or cuda:1; auto is the GPU if there is one"},
+        "--seed": {"type": positive_int, "default": SEED, "help": "the model's training seed: of "
+                   "head, order and dropout; a student has its teacher's"}}
+    for flag in ("--artifacts", *flags):
+        parser.add_argument(flag, **shared[flag])
+    return parser
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Docstrings as they are written, and every default shown."""
+
+
+def positive_int(text):
+    """Parse a positive integer, also a seed: NumPy and PyTorch take those of 32 bits."""
+    if not text.isdecimal() or int(text) not in range(1, 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {2**32 - 1}")
+    return int(text)
+
+
+def model_name(text):
+    """A model's name without its seed, such as bert; it becomes part of file names."""
+    if not text.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r}: letters, digits and _ only")
+    return text
+
+
+def progress(items, what, unit):
+    """A bar with rate and remaining time on a terminal, nothing elsewhere."""
+    return tqdm(items, desc=what, unit=unit, disable=None, dynamic_ncols=True,
+                position=int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def run(main, args):
+    """Call a stage's main(args) and print its time. Ctrl-C, a full disk and a folder that cannot be
+    written end it in one line."""
+    started = time.monotonic()
+    try:
+        main(args)
+    except KeyboardInterrupt:
+        stop("interrupted; what is finished is kept, and the same command goes on from there")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EEXIST,
+                               errno.ENOTDIR):
+            raise
+        stop(f"{error.strerror}: {error.filename or 'the disk'}. What is finished is kept. "
+             "--artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
+    print(f"{Path(sys.argv[0]).stem}: {time.monotonic() - started:.0f} s")
+
+
+@contextmanager
+def from_hub(name, offline_hint):
+    """Loading name, a folder or a repository of the Hub; where that fails: one line, exit status 2.
+    offline_hint: what the user can do where there is no network."""
+    try:
+        yield
+    except ImportError as error:
+        stop(f"the installation is broken: {one_line(error.__cause__ or error)}")
+    except Exception as error:  # the libraries raise at least four unrelated types for one cause
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        if Path(name).is_dir():
+            stop(f"the folder {name} could not be loaded: {one_line(error)}")
+        stop(f"{name} could not be loaded from the Hub ({one_line(error)}). On Kaggle turn the "
+             f"Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 takes what an "
+             "earlier run downloaded")
+
+
+def one_line(error):
+    """The type and the message of an exception, in one line of at most 200 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

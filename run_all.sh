@@ -17,8 +17,10 @@
 #   ARTIFACTS=DIR     where everything is written (default: artifacts for paper, artifacts-smoke,
 #                     artifacts-cpu, with DATA artifacts-cpu-<name of its folder>)
 #   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: folders in place of the Hub's models
-#   TORCH_INDEX=URL   an index with CPU builds of torch, for setting up a machine without a GPU
+#   JOBS=4            stages at once (default: one for each GPU; on a CPU two, each on half of the cores)
+#   TORCH_INDEX=URL   for tests/environment.py, which installs: an index with CPU builds of torch
 # Finished models and explained sentences are kept: after an interruption, run the same command to resume.
+# The artifacts folder holds one run: to make something in it again, delete it.
 set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")"
@@ -33,30 +35,26 @@ case $preset in
   ""|paper|cpu|smoke|test) ;;
   *) stop "no preset '$preset'; it is one of paper, cpu, smoke, test" ;;
 esac
-for seed in ${SEEDS:-}; do
+SEEDS=$(echo ${SEEDS:-})  # one space between two, whatever was there
+for seed in $SEEDS; do
   [[ $seed =~ ^[1-9][0-9]{0,8}$ ]] || stop "SEEDS has '$seed'; each must be a whole number above 0, without a leading zero"
 done
-[ -z "$(tr -s ' ' '\n' <<< "${SEEDS:-}" | sort | uniq -d)" ] || stop "SEEDS is '$SEEDS'; each seed may stand there once"
+[ -z "$(tr ' ' '\n' <<< "$SEEDS" | sort | uniq -d)" ] || stop "SEEDS is '$SEEDS'; each seed may stand there once"
 [[ ${PER_CLASS:-1} =~ ^[1-9][0-9]*$ ]] || stop "PER_CLASS is '$PER_CLASS'; it must be a whole number above 0"
 for model in ${EXTRA:-}; do
   [[ " kd_twice kd_perturbed kd_hidden " = *" $model "* ]] || stop "EXTRA has '$model'; it takes kd_twice, kd_perturbed, kd_hidden"
 done
 
-# located DATA SetFit/sst5: prints the value of DATA, or SetFit/sst5, quoted for eval. A relative path gets the
-# user's folder in front if it exists there, else it may be a name of the Hub; ARTIFACTS always gets it.
-located() {
-  local value=${!1:-}
-  if [ -z "$value" ]; then
-    value=$2
-  elif [[ $value != /* ]]; then
-    if [ "$1" = ARTIFACTS ] || [ -e "$here/$value" ]; then value=$here/$value; fi
-  fi
-  printf %q "$value"
+# absolute PATH: the path as seen from the user's folder. What is not there is printed as it is: it may
+# be a name of the Hub.
+absolute() {
+  if [[ $1 != /* && -e $here/$1 ]]; then echo "$here/$1"; else echo "$1"; fi
 }
 
-# --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv.
-# (environment.py and, below, standins.py are in tests/, but the presets need them too.)
+# --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv
 
+# tests/environment.py prints what a Python lacks, a requirement a line; with "install" it installs that.
+# Where it cannot go on, it says why and ends with 2.
 python=python3
 lacking=$($python tests/environment.py) || exit 2
 if [ -n "$lacking" ] && [ ! -d /kaggle ]; then
@@ -81,28 +79,26 @@ else
   preset=paper; echo "preset paper (CUDA is available)"
 fi
 cores=$(getconf _NPROCESSORS_ONLN)
-jobs=1  # stages at once: one for each of two GPUs; on a CPU two, each on half of the cores, which is faster
-if [ "$gpus" -ge 2 ] || { [ "$gpus" = 0 ] && [ "$cores" -ge 2 ]; }; then jobs=2; fi
-slot=  # LOCAL_RANK, 0 or 1, tells a stage its GPU (pick_device) and the line of its progress bar
-if xargs --help 2>&1 | grep -q process-slot-var; then slot=--process-slot-var=LOCAL_RANK; fi
+jobs=${JOBS:-$gpus}  # stages at once
+if [ "$jobs" = 0 ]; then jobs=$((cores < 2 ? 1 : 2)); fi
+# Where xargs can, it sets LOCAL_RANK to 0, 1, ...: a stage's GPU (pick_device) and line of its progress bar.
+rank=
+if xargs --help 2>&1 | grep -q process-slot-var; then rank=--process-slot-var=LOCAL_RANK; fi
 export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
-stage() {  # stage "01_train.py --model bert ..."; eval, for the paths in it are quoted, as is $out below
-  echo "--- $1"
-  eval "$python $1 --artifacts $out"
+queue=()
+stage() {  # stage 01_train.py --model bert ...: adds a command to the queue, quoted for a shell
+  queue+=("$(printf '%q ' "$python" "$@" --artifacts "$out")")
 }
-
-together() {  # stages that do not need each other, a line each, two at a time
-  if [ $jobs = 1 ]; then
-    while read -r line; do stage "$line" < /dev/null; done <<< "$1"  # a stage must not read the list
-    return
-  fi
-  if [ "$gpus" = 0 ]; then local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + 1) / 2))}; fi
-  # xargs gives each line to a shell of its own, as its $1.
-  tr '\n' '\0' <<< "$1" | xargs -0 -n 1 -P $jobs $slot \
-    bash -c 'echo "--- $1"; eval "exec $python $1 --artifacts $out"' _ || exit 2
+run_queue() {  # runs the commands of the queue, $jobs at a time; on a CPU they share the cores
+  local at_once=$((${#queue[@]} < jobs ? ${#queue[@]} : jobs))
+  if [ "$gpus" = 0 ]; then local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + at_once - 1) / at_once))}; fi
+  # A stage that fails ends with 255: xargs then starts no further one, and waits for those that run.
+  printf '%s\0' "${queue[@]}" | xargs -0 -n 1 -P "$jobs" $rank bash -c 'echo "--- $1"; eval "$1" || exit 255' _ ||
+    stop "a stage failed, see its error above; what is finished is kept, and the same command goes on from there"
+  queue=()
 }
 
 # --- The presets
@@ -112,15 +108,16 @@ students="${EXTRA:-} kd_aligned kd_tinybert distilbert"
 train_flags="" explain_flags="" probe_flags="" per_class=30
 case $preset in
 paper)  # every number is the scripts' default, which is the paper's
-  out=$(located ARTIFACTS artifacts) data=$(located DATA SetFit/sst5)
-  bert=$(located BERT bert-base-uncased) distilbert=$(located DISTILBERT distilbert-base-uncased)
-  tinybert=$(located TINYBERT huawei-noah/TinyBERT_General_6L_768D)
+  out=artifacts data=SetFit/sst5
+  bert=$(absolute "${BERT:-bert-base-uncased}")
+  distilbert=$(absolute "${DISTILBERT:-distilbert-base-uncased}")
+  tinybert=$(absolute "${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}")
   seeds=${SEEDS:-42 43 44}
   students="$students tinybert_ce"  # the control (A34)
   ;;
 cpu)
   $python tests/standins.py cpu standins/cpu
-  out=$(located ARTIFACTS "artifacts-cpu${DATA:+-$(basename "$DATA")}") data=$(located DATA standins/cpu/text)
+  out=artifacts-cpu${DATA:+-$(basename "$DATA")} data=standins/cpu/text
   # Both students start from the teacher's layers 0, 2, 4, so they differ in their objective alone.
   bert=standins/cpu/MiniLM-L6 distilbert=standins/cpu/MiniLM-L3 tinybert=standins/cpu/MiniLM-L3
   seeds=${SEEDS:-42}
@@ -132,7 +129,7 @@ cpu)
 smoke)
   export OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1  # too small for threads, and for a compiler to pay
   $python tests/standins.py smoke standins/smoke
-  out=$(located ARTIFACTS artifacts-smoke) data=$(located DATA standins/smoke/text)
+  out=artifacts-smoke data=standins/smoke/text
   bert=standins/smoke/random-bert distilbert=standins/smoke/random-distilbert
   tinybert=standins/smoke/random-tinybert
   seeds=${SEEDS:-42}
@@ -141,62 +138,74 @@ smoke)
   probe_flags="--adjectives 2"
   ;;
 esac
-export python out
-data="--data $data" subset="--per-class ${PER_CLASS:-$per_class}"
+subset="--per-class ${PER_CLASS:-$per_class}"
+if [ -n "${DATA:-}" ]; then data=$(absolute "$DATA"); fi
+if [ -n "${ARTIFACTS:-}" ]; then
+  out=$ARTIFACTS
+  if [[ $out != /* ]]; then out=$here/$out; fi
+fi
+mkdir -p "$out" || exit 2
+if command -v flock > /dev/null; then  # held by the stages too, should they outlive this shell
+  exec 9> "$out/.lock"
+  flock -n 9 || stop "another run works in $out"
+fi
 
 # --- The commands of one model and seed
 
-seeds=($seeds)
-first=${seeds[0]} count=${#seeds[@]}
-
 train() {  # train kd_aligned 42
-  local flags="--seed $2 $train_flags $data" distil="02_distill.py --model $1 --checkpoint $tinybert"
-  case $1 in
-    bert) echo "01_train.py --model bert --checkpoint $bert $flags" ;;
-    distilbert) echo "01_train.py --model distilbert --checkpoint $distilbert $flags" ;;
-    tinybert_ce) echo "01_train.py --model tinybert_ce --checkpoint $tinybert $flags" ;;
-    kd_tinybert) echo "$distil $flags" ;;
-    kd_aligned) echo "$distil --perturbed --hidden 3 $flags" ;;  # the weight was not tuned
-    kd_perturbed) echo "$distil --perturbed $flags" ;;
-    kd_twice) echo "$distil --perturbed 0 $flags" ;;  # control for compute: the copy is the sentence
-    kd_hidden) echo "$distil --hidden 3 $flags" ;;
+  local model=$1 seed=$2; shift 2
+  case $model in
+    bert) set -- 01_train.py --checkpoint "$bert" ;;
+    distilbert) set -- 01_train.py --checkpoint "$distilbert" ;;
+    tinybert_ce) set -- 01_train.py --checkpoint "$tinybert" ;;
+    kd_tinybert) set -- 02_distill.py --checkpoint "$tinybert" ;;
+    kd_aligned) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 1 --hidden-weight 3 ;;  # the weight was not tuned
+    kd_perturbed) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 1 ;;
+    kd_twice) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 0 ;;  # control for compute: the copy is the sentence
+    kd_hidden) set -- 02_distill.py --checkpoint "$tinybert" --hidden-weight 3 ;;
   esac
+  stage "$@" --model $model --seed $seed $train_flags --data "$data"
 }
 
-explain() {  # explain bert 42; with LIME, the slowest explainer, for the first seed alone
-  local lime=
-  if [ $2 = $first ]; then lime=lime; fi
-  echo "03_explain.py --model $1 --seed $2 --methods shap ig $lime $explain_flags $subset $data"
+explain() {  # explain bert 42 shap ig
+  local model=$1 seed=$2; shift 2
+  stage 03_explain.py --model $model --seed $seed --methods "$@" $explain_flags $subset --data "$data"
 }
 
 probe() {  # probe bert 42
-  echo "05_probes.py --model $1 --seed $2 $probe_flags $data"
+  stage 05_probes.py --model $1 --seed $2 $probe_flags --data "$data"
 }
 
-each() {  # each train "bert distilbert" 42: the command for each of these models, a line each
-  for model in $2; do $1 $model $3; done
+each() {  # each "42 43" "bert distilbert" explain shap ig: the command of every model and seed
+  local seeds=$1 models=$2 model seed; shift 2
+  for model in $models; do for seed in $seeds; do "$1" $model $seed "${@:2}"; done; done
 }
 
-# --- The run, seed by seed. BERT of a seed is trained with the models of the seed before it.
+report() {
+  stage 04_evaluate.py --data "$data"; run_queue
+  stage 06_figures.py; run_queue
+}
 
-stage "03_explain.py $subset $data"  # draws the 150 sentences, and finds out now whether the text will do
-stage "$(train bert $first)"
-for i in ${!seeds[@]}; do
-  seed=${seeds[i]} next=${seeds[i + 1]:-}
-  if [ $count = 1 ]; then next=$((seed + 1)); fi
-  together "$(if [ $next ]; then train bert $next; fi; each train "$students" $seed)"
-  together "$(each explain "bert $students" $seed
-    if [ $count = 1 ]; then explain bert $next; fi
-    if [ $seed = $first ]; then  # SHAP with its other reference, LIME with another sampling seed
-      echo "03_explain.py --model bert --seed $seed --methods shap_mask --of-each 6 $explain_flags $subset $data"
-      echo "03_explain.py --model bert --seed $seed --methods lime_seed --of-each 6 $explain_flags $subset $data"
-    fi)"
-  together "$(each probe "bert $students" $seed)"
-  # A first report, if there is none, and the last one. (After an interruption there may be half-explained
-  # models of a later seed, which 04 refuses: they are completed first.)
-  if [ $((i + 1)) = $count ] || ! eval "[ -e $out/report.md ]"; then
-    stage "04_evaluate.py $data"
-    stage "06_figures.py"
-  fi
-done
-eval "echo the report: $out/report.md"
+# --- The run: the first seed and its report, then the other seeds together.
+
+stage 03_explain.py $subset --data "$data"; run_queue  # draws the sentences, and finds out now whether the text will do
+read -r first others <<< "$seeds"
+read -r second _ <<< "$others $((first + 1))"  # of another BERT, with which that of the first seed is compared
+each "$first $second" bert train; run_queue
+each $first "$students" train; run_queue
+each $first "bert $students" explain shap ig lime  # LIME, the slowest, for the first seed alone
+explain bert $second shap ig
+# SHAP with its other reference, LIME with another sampling seed
+explain bert $first shap_mask --first-per-class 6
+explain bert $first lime_resampled --first-per-class 6
+run_queue
+each $first "bert $students" probe; run_queue
+report
+if [ -n "$others" ]; then
+  each "$others" bert train; run_queue
+  each "$others" "$students" train; run_queue
+  each "$others" "bert $students" explain shap ig; run_queue
+  each "$others" "bert $students" probe; run_queue
+  report
+fi
+echo "the report: $out/report.md"

@@ -6,11 +6,11 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from common import (FORMAT, LABELS, already_made, cosine, digest, encode, explain_all,
-                    explain_shap, fit, load_classifier, load_encoder, load_explanations,
-                    load_splits, make_stamp, mask_embedding, mean_embedding, polarity_attributions,
-                    predict_proba, predicted_attributions, remove, save_classifier,
-                    shuffled_batches, token_ids, top_k, training_stamp, write_json, write_jsonl)
+from common import (LABELS, agree, already_trained, cosine, encode, explain_all, explain_shap,
+                    explained_models, fit, load_classifier, load_encoder, load_explanations,
+                    load_splits, mask_embedding, mean_embedding, polarity_attributions,
+                    predict_proba, predicted_attributions, read_json, remove, save_classifier,
+                    shuffled_batches, token_ids, top_k, write_json, write_jsonl)
 from conftest import WEIGHTS
 
 import standins
@@ -43,7 +43,7 @@ def test_a_saved_classifier_gives_the_logits_of_the_plain_model(smoke, tmp_path,
         parameter.data.mul_(4)
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt", return_token_type_ids=False)
     plain = model.eval()(**batch).logits.softmax(-1).detach().numpy()
-    save_classifier(model, tokenizer, [], training_args(tmp_path), {"format": FORMAT})
+    save_classifier(model, tokenizer, [], training_args(tmp_path))
     loaded, tokenizer = load_classifier(tmp_path, "bert_42", CPU)
     assert np.abs(predict_proba(loaded, tokenizer, TEXTS) - plain).max() < 1e-6
 
@@ -151,9 +151,9 @@ def test_the_distance_of_hidden_states_by_hand(scripts):
     east, north, west = [1.0, 0], [0, 2.0], [-3.0, 0]
     ours = [torch.zeros(3, 2, 2), torch.tensor([[east, north], [east, east], [west, east]]),
             torch.tensor([[east, west], [north, west], [west, west]])]
-    theirs = [torch.zeros(3, 2, 2), *[torch.full((3, 2, 2), 9.0)] * 3, torch.zeros(3, 1, 2)]
+    theirs = [torch.zeros(3, 2, 2), *[torch.full((3, 2, 2), 9.0)] * 4]
     theirs[2] = torch.tensor([[east, east], [east, east], [east, east]])
-    theirs[4] = torch.tensor([[east], [east], [east]])  # [CLS] alone, as load_classifier cuts it
+    theirs[4] = torch.tensor([[east, north], [east, north], [east, north]])
     mask = torch.tensor([[1, 1], [1, 0], [1, 1]])
     # Layer 1 beside the teacher's 2: 0, 1; 0; 2, 0 of five tokens. Layer 2 beside 4, of [CLS]: 0,
     # 1, 2.
@@ -162,8 +162,8 @@ def test_the_distance_of_hidden_states_by_hand(scripts):
 
 
 def alignment_args(**changes):
-    flags = {"seed": 42, "precision": "fp32", "perturbed": None, "hidden": 0.0, "beta": 0.5,
-             "temperature": 2.0}
+    flags = {"seed": 42, "precision": "fp32", "perturb_rate": None, "hidden_weight": 0.0,
+             "beta": 0.5, "temperature": 2.0}
     return SimpleNamespace(**flags | changes)
 
 
@@ -180,14 +180,14 @@ def test_the_terms_of_the_remedy(scripts, tiny, smoke):
 
     kl = 0.5 * 4 * two.kl_divergence(ours.logits, theirs.logits, 2.0).item()
     h = two.hidden_distance(ours.hidden_states, theirs.hidden_states, batch["attention_mask"])
-    assert term(perturbed=0.0) == pytest.approx(kl, rel=1e-4) and kl > 1e-4  # the copy is the text
-    assert term(hidden=3.0) == pytest.approx(3 * h.item(), rel=1e-4)
-    assert term(perturbed=0.0, hidden=3.0) == pytest.approx(kl + 3 * h.item(), rel=1e-4)
-    assert abs(term(perturbed=1.0) - kl) > 1e-5
-    assert term(teacher, theirs.hidden_states, perturbed=1.0, hidden=3.0) == pytest.approx(
-        0, abs=1e-5)
-    in_bf16 = term(perturbed=1.0, hidden=3.0, precision="bf16")
-    assert in_bf16 == pytest.approx(term(perturbed=1.0, hidden=3.0), rel=0.1)
+    assert term(perturb_rate=0.0) == pytest.approx(kl, rel=1e-4) and kl > 1e-4  # copy = text
+    assert term(hidden_weight=3.0) == pytest.approx(3 * h.item(), rel=1e-4)
+    both = term(perturb_rate=0.0, hidden_weight=3.0)
+    assert both == pytest.approx(kl + 3 * h.item(), rel=1e-4)
+    assert abs(term(perturb_rate=1.0) - kl) > 1e-5
+    both = {"perturb_rate": 1.0, "hidden_weight": 3.0}
+    assert term(teacher, theirs.hidden_states, **both) == pytest.approx(0, abs=1e-5)
+    assert term(**both, precision="bf16") == pytest.approx(term(**both), rel=0.1)
 
 
 def test_a_teacher_that_differs_on_perturbed_text_alone_moves_the_student(scripts, tiny, smoke):
@@ -203,7 +203,7 @@ def test_a_teacher_that_differs_on_perturbed_text_alone_moves_the_student(script
         teacher.get_input_embeddings().weight[tokenizer.mask_token_id] = vector
     masked = [(tokenizer.mask_token_id,) * 5]
     before, target = predict_proba(student, tokenizer, masked), predict_proba(*tiny, masked)
-    settings, falling = alignment_args(perturbed=1.0), iter(range(99, 0, -1))
+    settings, falling = alignment_args(perturb_rate=1.0), iter(range(99, 0, -1))
 
     def nothing(logits, labels, split, rows):  # but a validation loss that keeps the last epoch
         return logits.sum() * 0 + (next(falling) if split == "validation" else 0)
@@ -218,13 +218,18 @@ def test_a_teacher_that_differs_on_perturbed_text_alone_moves_the_student(script
     assert np.abs(after - target).sum() < 0.5 * np.abs(before - target).sum()
 
 
-def test_students_that_cannot_be_aligned_are_refused(scripts, capsys):
-    def model(width, layers):
-        return SimpleNamespace(config=SimpleNamespace(hidden_size=width, num_hidden_layers=layers))
-    scripts["02"].check_alignment(model(768, 12), model(768, 6))
-    for teacher, student in ((model(768, 12), model(312, 4)), (model(768, 6), model(768, 4))):
+def test_students_that_cannot_be_compared_are_refused(scripts, tiny, capsys):
+    def check(teacher, student, hidden_weight=3.0, tokenizer=tiny[1], texts=TEXTS):
+        models = [SimpleNamespace(config=SimpleNamespace(hidden_size=width, num_hidden_layers=n))
+                  for width, n in (teacher, student)]
+        args = SimpleNamespace(hidden_weight=hidden_weight, checkpoint="x")
+        scripts["02"].check_student(models[0], tiny[1], models[1], tokenizer, texts, args)
+
+    check((768, 12), (768, 6))
+    check((768, 12), (312, 4), hidden_weight=0)
+    for teacher, student in (((768, 12), (312, 4)), ((768, 6), (768, 4))):
         with pytest.raises(SystemExit):
-            scripts["02"].check_alignment(teacher, student)
+            check(teacher, student)
     assert capsys.readouterr().err.count("\n") == 2
 
 
@@ -325,65 +330,87 @@ def test_integrated_gradients_are_complete_on_a_random_model(scripts, smoke, enc
     assert np.abs(change).max() > 0.005 and not row["special_attributions"].any()
 
 
-# --- Files that can be trusted
+# --- One folder is one run
 
-def test_explaining_goes_on_after_a_torn_line(tmp_path, capsys):
+def test_explaining_goes_on_after_a_torn_line(tmp_path):
     rows, asked = [{"id": str(i)} for i in range(4)], []
-    stamp = make_stamp({"max_evals": 1}, {"weights": "w"}, CPU)
 
     def explain(row):
         asked.append(row["id"])
         return {"phi": np.float64(row["id"]), "nothing": float("nan")}
 
     path = tmp_path / "bert_42.shap.jsonl"
-    write_json(path.with_suffix(".stamp.json"), stamp)
     path.write_text('{"id": "0", "phi": 0.0, "nothing": null}\n{"id": "1", "ph')
-    done = explain_all(path, rows, explain, stamp, False)
+    done = explain_all(path, rows, explain)
     assert asked == ["1", "2", "3"]
     assert done == [{"id": str(i), "phi": float(i), "nothing": None} for i in range(4)]
-    other = make_stamp({"max_evals": 2}, {"weights": "w"}, CPU)
-    with pytest.raises(SystemExit):
-        explain_all(path, rows, explain, other, False)
-    assert "max_evals (1, now 2)" in capsys.readouterr().err
-    assert explain_all(path, rows, explain, other, True) == done and len(asked) == 7
+    assert explain_all(path, rows, explain) == done and len(asked) == 3
 
 
-def test_explanations_of_other_weights_or_sentences_are_refused(tmp_path, capsys):
-    path = tmp_path / "explanations" / "bert_42.shap.jsonl"
+def test_the_first_call_settles_how_a_run_is_made(tmp_path, capsys):
+    def settle(**settings):
+        agree(tmp_path, "bert", settings, ["models/bert_[0-9]*"], checkpoint="x")
+
+    settle(epochs=2, rate=0.1)
+    settle(epochs=3, rate=0.1)  # as nothing was made yet
+    (tmp_path / "models" / "bert_large_42").mkdir(parents=True)
+    settle(epochs=2, rate=0.1)
+    (tmp_path / "models" / "bert_42").mkdir()
+    settle(epochs=2, rate=0.1)
+    assert read_json(tmp_path / "settings/bert.json") == {
+        "epochs": 2, "rate": 0.1, "told": {"checkpoint": "x"}}
+    for other in ({"epochs": 3, "rate": 0.1}, {"epochs": 2}, {"epochs": 2, "rate": 0.1, "k": 1}):
+        with pytest.raises(SystemExit) as stopped:
+            settle(**other)
+        assert stopped.value.code == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 3 and "has epochs 2, not 3" in err[0]
+    assert err[0].endswith(f"delete {tmp_path}/models/bert_[0-9]*")
+
+
+def test_what_is_not_complete_is_left_out_and_said(tmp_path, capsys):
     subset = [{"id": "a", "text": "x", "label": 0}, {"id": "b", "text": "y", "label": 1}]
-    inputs = {"weights": "w", "subset": digest(subset)}
-    write_json(tmp_path / "models/bert_42/stamp.json", {"format": FORMAT, "weights": "w"})
-    write_jsonl(path, subset[::-1])
-    write_json(path.with_suffix(".stamp.json"), make_stamp({"sentences": 2}, inputs, CPU))
+    write_json(tmp_path / "settings/shap.json", {"sentences": 2})
+    for name in ("kd_aligned_42", "bert_43", "bert_42", "mine_42"):
+        write_jsonl(tmp_path / f"explanations/{name}.shap.jsonl", subset[::-1])
+    write_jsonl(tmp_path / "explanations/bert_44.shap.jsonl", subset[:1])
+    assert explained_models(tmp_path, subset) == [
+        ("bert", 42), ("kd_aligned", 42), ("mine", 42), ("bert", 43)]
+    said = capsys.readouterr().out
+    assert said.startswith("bert_44.shap is left out, it has 1 of 2 sentences")
     assert load_explanations(tmp_path, "bert", 42, "shap", subset) == subset
     assert load_explanations(tmp_path, "bert", 42, "lime", subset) == []
-    with pytest.raises(SystemExit):
-        load_explanations(tmp_path, "bert", 42, "shap", subset[:1])
-    write_jsonl(path, subset[:1])  # interrupted
-    with pytest.raises(SystemExit):
-        load_explanations(tmp_path, "bert", 42, "shap", subset)
-    write_json(tmp_path / "models/bert_42/stamp.json", {"format": FORMAT, "weights": "v"})
-    with pytest.raises(SystemExit):
-        load_explanations(tmp_path, "bert", 42, "shap", subset)
-    write_json(tmp_path / "models/bert_42/stamp.json", {"weights": "w"})  # of an older version
-    with pytest.raises(SystemExit):
-        load_explanations(tmp_path, "bert", 42, "shap", subset)
-    assert capsys.readouterr().err.count("\n") == 4  # one line each
 
 
-def test_a_training_on_a_gpu_is_not_taken_for_one_on_a_cpu(smoke):
-    args = training_args("", precision="auto", checkpoint=str(smoke / "random-bert"))
-    stamps = [training_stamp(args, TEXTS, torch.device(name)) for name in ("cpu", "cuda")]
-    assert [stamp["arguments"]["precision"] for stamp in stamps] == ["fp32", "fp16"]
+def test_a_new_model_deletes_what_was_said_of_the_old_one(tiny, tmp_path):
+    files = ("explanations/bert_4.shap.jsonl", "explanations/bert_42.shap.jsonl",
+             "probes/bert_42.shap.jsonl", "probes/bert_4.shap.jsonl", "measures/direction.jsonl",
+             "measures/words.bert_42.jsonl", "measures/words.bert_4.jsonl")
+    for file in files:
+        write_jsonl(tmp_path / file, [])
+    save_classifier(*tiny, [], training_args(tmp_path))
+    left = [file for file in files if (tmp_path / file).is_file()]
+    assert left == [file for file in files if "bert_4." in file]
 
 
-def test_another_version_is_no_reason_to_refuse_but_another_text_is(tmp_path):
-    stamp = make_stamp({"epochs": 2, "alpha": 1}, {"text": digest(TEXTS)}, CPU)
-    write_json(tmp_path / "stamp.json", stamp | {"versions": {}, "commit": "other"})
-    assert already_made(tmp_path / "stamp.json", stamp, False)
-    assert not already_made(tmp_path / "stamp.json", stamp, True)
+def test_a_teacher_is_not_trained_while_its_students_are_there(smoke, tmp_path, capsys):
+    args = training_args(tmp_path, checkpoint=str(smoke / "random-bert"))
+    assert not already_trained(args, CPU)
+    student = tmp_path / "models" / "kd_42"
+    write_json(student / "config.json", {"teacher": "bert_42"})
+    args.seed = 4
+    assert not already_trained(args, CPU)
+    args.seed = 42
     with pytest.raises(SystemExit):
-        already_made(tmp_path / "stamp.json", stamp | {"inputs": {"text": "t"}}, False)
+        already_trained(args, CPU)
+    assert capsys.readouterr().err.rstrip().endswith(f"delete {student} to distil them again")
+    write_json(tmp_path / "models/bert_42/config.json", {})
+    assert already_trained(args, CPU)
+    args.precision = "auto"  # which is fp32 here
+    assert already_trained(args, CPU)
+    with pytest.raises(SystemExit):
+        already_trained(args, torch.device("cuda"))
+    assert "precision fp32, not fp16" in capsys.readouterr().err
 
 
 def test_the_labels_are_the_papers():

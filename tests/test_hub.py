@@ -60,8 +60,8 @@ def test_training_from_the_hub_then_loading_from_its_cache(repositories, python,
     assert "Retry" not in err and "card" not in err and "Traceback" not in err
     for name in ("SetFit/sst5", "bert-base-uncased"):
         assert any(f"{name}/resolve/{common.REVISIONS[name]}" in path for path in hub.asked)
-    stamp = common.read_json(tmp_path / "models/bert_42/stamp.json")
-    assert common.REVISIONS["bert-base-uncased"] in stamp["inputs"]["checkpoint"]
+    settings = common.read_json(tmp_path / "settings/bert.json")
+    assert common.REVISIONS["bert-base-uncased"] in settings["checkpoint_digest"]
     result = python(["-c", LOAD, "bert-base-uncased"], hub.url, HF_HUB_OFFLINE="1")
     assert result == (0, "8544\nBertForSequenceClassification\n", "")
 

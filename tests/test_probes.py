@@ -47,9 +47,9 @@ def test_variants_of_a_contrast_sentence(probes):
         "without_but": "The movie was sad the ending was fun.",
         "flipped": "The ending was fun but the movie was sad.",
         "with_and": "The movie was sad and the ending was fun."}
-    other = probes.contrast_sentence("fun", "sad", 0, "adjectives")
+    other = probes.contrast_sentence("fun", "sad", 0)
     assert other["text"] == "The movie was fun but the ending was sad."
-    assert other["flipped"] == "The movie was sad but the ending was fun."
+    assert other["flipped"] == "The ending was sad but the movie was fun."
     assert (other["id"], other["second_adjective"]) == ("fun-sad", "sad")
 
 
@@ -97,29 +97,27 @@ def test_polarity_words_by_hand(probes):
     assert not probes.FUNCTION_WORDS & {"not", "no", "never", "nor", "n", "t", "hardly", "nothing"}
 
 
-def test_credit_by_hand_and_its_chance_by_all_draws(probes):
+def test_shares_by_hand_and_their_chance_by_all_draws(probes):
     row = explained("the dullest film.", ["the", "dull", "est", "film", "."], [.1, 0, -.2, .4, .3])
-    dull = probes.credit_of(row, {"dullest", "awful"})
+    dull = probes.attribution_share(row, {"dullest", "awful"})
     assert dull["share"] == pytest.approx(.2) and dull["token_share"] == 2 / 5
-    assert not dull["misses"]  # "est" is the third largest
+    assert not dull["not_in_top"]  # "est" is the third largest
     missing = [not {1, 2} & set(draw) for draw in combinations(range(5), 3)]
-    assert dull["chance"] == np.mean(missing)
-    assert probes.credit_of(row, {"the"})["misses"]
-    nothing = probes.credit_of(row, {"fine"})
-    assert nothing == {"share": 0, "token_share": 0, "misses": None, "chance": None}
+    assert dull["chance_not_in_top"] == np.mean(missing)
+    assert probes.attribution_share(row, {"the"})["not_in_top"]
+    nothing = probes.attribution_share(row, {"fine"})
+    assert nothing == {"share": 0, "token_share": 0, "not_in_top": None, "chance_not_in_top": None}
 
 
-def test_wrong_reasons_are_of_label_is_rights_with_such_words(probes):
+def test_wrong_reasons_are_of_right_labels_with_such_words(probes):
     row = explained("the dull film", ["the", "dull", "film"], [.1, 0, .2], label=1)
-    found = probes.missed_although_right(True, probes.credit_of(row, {"dull"}, k=1))
-    assert found["misses"] and found["chance_misses"] == pytest.approx(2 / 3)
-    assert found["misses_over_chance"] == pytest.approx(1 / 3)
-    for label_is_right, words in ((0, {"dull"}), (1, {"bad"})):
-        found = probes.words_row(row | {"label": label_is_right}, words)
-        assert found["label_is_right"] == label_is_right
-        assert found["misses"] is found["chance_misses"] is found["misses_over_chance"] is None
+    found = probes.wrong_reason(True, probes.attribution_share(row, {"dull"}, k=1))
+    assert [*found.values()] == pytest.approx([True, 2 / 3, 1 / 3])
+    for label, words in ((0, {"dull"}), (1, {"bad"})):
+        found = probes.words_row(row | {"label": label}, words)
+        assert [*found.values()][-3:] == [None] * 3
     nothing = probes.words_row(explained("\u200b", [], [], label=1), {"dull"})  # no wordpiece
-    assert set(common.plain(nothing).values()) == {"\u200b", True, None}
+    assert set(common.jsonable(nothing).values()) == {"\u200b", None}
 
 
 def test_measures_of_a_planted_model(probes, planted):
@@ -134,29 +132,25 @@ def test_measures_of_a_planted_model(probes, planted):
         row = rows[sentence["id"]]
         found = measured[polarity] = probes.contrast_row(sentence, rows, ask)
         ratio = pytest.approx(1 / 3 if polarity == 0 else 2 / 3)
-        assert found["post_but_ratio"] == ratio and found["polarity_post_but_ratio"] == ratio
-        assert found["polarity_post_and_ratio"] == ratio
-        assert found["equal_credit_ratio"] == .5  # the movie was superb, the ending was dull
-        assert found["over_equal_credit"] == found["post_but_ratio"] - .5
+        assert found["post_but_ratio"] == ratio and found["but_minus_and"] == pytest.approx(0)
+        assert found["uniform_ratio"] == .5  # the movie was superb, the ending was dull
+        assert found["ratio_over_uniform"] == found["post_but_ratio"] - .5
         phi = np.eye(5)[[0, 0, 0, 2, 2, 2, 2, 2, 0, 2]]  # three quarters before "and"
         row_and = rows[sentence["and_id"]] | {"attributions": phi}
         changed = {sentence["id"]: row | {"predicted": 2}, sentence["and_id"]: row_and}
         found = probes.contrast_row(sentence, changed, ask)
         assert np.isnan(found["post_but_ratio"])  # there is no phi for class 2
-        assert found["polarity_post_but_ratio"] == ratio
-        assert found["polarity_post_and_ratio"] == .25
-        assert found["but_minus_and"] == found["polarity_post_but_ratio"] - .25
+        assert found["but_minus_and"] == pytest.approx((1 if polarity == 0 else 2) / 3 - .25)
         row["attributions"] *= [[word != sentence["second_adjective"]] for word in row["tokens"]]
         found = probes.contrast_row(sentence, rows, ask)
-        assert found["misses"] == (True if polarity == 0 else None)
+        assert found["cue_not_in_top3"] == (True if polarity == 0 else None)
     dull, superb = measured[0], measured[2]  # .43, .45 without "but": class 0 always
-    assert dull["label_is_right"] and not superb["label_is_right"]
     assert dull["less_confident_without_but"]
     assert dull["confidence_drop_without_but"] == pytest.approx(.02)
     assert not dull["swaps_with_clauses"]
-    assert not dull["misses"] and dull["chance_misses"] == pytest.approx(7 / 10)
-    assert dull["misses_over_chance"] == pytest.approx(-7 / 10)
-    assert superb["misses"] is superb["chance_misses"] is superb["misses_over_chance"] is None
+    of_cue = ("cue_not_in_top3", "chance_cue_not_in_top3", "cue_not_in_top3_over_chance")
+    assert [dull[name] for name in of_cue] == pytest.approx([False, .7, -.7])
+    assert [superb[name] for name in of_cue] == [None] * 3
     table5 = probes.example_rows(sentence, ask)
     assert [row["polarity"] for row in table5] == ["Neg"] * 3
     assert [row["confidence"] for row in table5] == pytest.approx([.568, .548, .568])
@@ -176,7 +170,6 @@ def test_the_stage(probes, smoke, tmp_path, call, monkeypatch):
     assert {measure: len(rows) for measure, rows in found.items()} == {
         "contrast.bert_43": 2, "example.bert_43": 3, "negation.bert_43": 2, "words.bert_43": 3}
     assert all(row["model"] == "bert" and row["seed"] == 43 for row in found["words.bert_43"])
-    assert found["example.bert_43"][2]["text"] == "The ending was joyful but the movie was weak."
     path = tmp_path / "probes/bert_43.shap.jsonl"
     whole = path.read_text()
     assert [row["id"] for row in common.read_jsonl(path)] == [
@@ -185,11 +178,8 @@ def test_the_stage(probes, smoke, tmp_path, call, monkeypatch):
     path.write_text(whole[:-40])  # interrupted while it wrote the last line
 
     monkeypatch.setattr(probes, "post_but_ratio", lambda *_: 7)
-    found = run("--flip", "adjectives")  # of all models
+    found = run()  # of all models
     assert path.read_text() == whole
     assert [found[f"contrast.bert_{seed}"][1]["post_but_ratio"] for seed in (42, 43)] == [7, 7]
-    assert found["example.bert_43"][2]["text"] == "The movie was joyful but the ending was weak."
-    stamp = common.read_json(tmp_path / "measures/05_probes.bert_43.stamp.json")
-    assert stamp["arguments"] == {"adjectives": 1, "flip": "adjectives"}
-    assert stamp["inputs"]["weights"] == "bert_43"
+    assert "has adjectives 1, not 2" in run("--adjectives", "2", status=2)
     assert "bert_44 has no SHAP" in run("--model", "bert", "--seed", "44", status=2)

@@ -1,6 +1,8 @@
 """bash run_all.sh as its user runs it, and every command that run_all.sh and the README name."""
+import fcntl
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pandas
 import pytest
-from common import MODELS, read_json, read_jsonl
+from common import MODELS
 from conftest import ROOT
 
 
@@ -19,19 +21,25 @@ def run_all(*argv, **env):
 
 
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artifacts")
-    done = run_all("smoke", ARTIFACTS=str(folder))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "preset smoke" in done.stdout and done.stdout.splitlines()[-1].endswith("report.md")
-    return folder
+def done(tmp_path_factory):
+    run = run_all("smoke", ARTIFACTS=str(tmp_path_factory.mktemp("artifacts")))
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return run
 
 
-def test_the_report_has_five_tables_and_ten_figures(artifacts):
+@pytest.fixture(scope="module")
+def artifacts(done):
+    assert "preset smoke" in done.stdout
+    says, _, report = done.stdout.splitlines()[-1].partition(": ")
+    assert says == "the report" and report.endswith("report.md")
+    return Path(report).parent
+
+
+def test_the_report_has_five_tables_and_its_figures(artifacts):
     report = (artifacts / "report.md").read_text()
     assert [int(n) for n in re.findall(r"^#+ Table (\d)", report, re.M)] == [1, 2, 3, 4, 5]
-    figures = sorted(set(re.findall(r"figures/figure\d+\.png", report)))
-    assert len(figures) == 10 and all((artifacts / f).stat().st_size > 5000 for f in figures)
+    figures = set(re.findall(r"figures/\w+\.png", report))
+    assert len(figures) == 9 and all((artifacts / f).stat().st_size > 5000 for f in figures)
     for number in ("0.096 ± 0.100", "0.468", "0.720 ± 0.351", "0.641 ± 0.090", "Neutral (0.452)"):
         assert number in report  # the paper's
     assert "nan" not in report.lower() and "None" not in report
@@ -46,7 +54,12 @@ def test_explanations_open_in_pandas_and_add_up(artifacts):
         assert list(total) == pytest.approx(row["probabilities"], abs=1e-5)
 
 
-def test_the_same_commands_complete_what_a_kill_left(artifacts, tmp_path, call, monkeypatch):
+def stages_of(run):
+    """[[script, flag, ...], ...] that a run of run_all.sh printed."""
+    return [shlex.split(line)[2:] for line in re.findall("^--- (.*)", run.stdout, re.M)]
+
+
+def test_the_same_commands_complete_what_a_kill_left(artifacts, done, tmp_path, call, monkeypatch):
     def content(folder):
         names = ("tables/*.jsonl", "measures/*.jsonl")
         return {p.name: p.read_bytes() for name in names for p in folder.glob(name)
@@ -59,77 +72,92 @@ def test_the_same_commands_complete_what_a_kill_left(artifacts, tmp_path, call, 
     path = copy / "explanations/bert_42.ig.jsonl"  # killed while explaining
     path.write_bytes(path.read_bytes()[:-100])
     monkeypatch.chdir(ROOT)
-    for record in read_jsonl(artifacts / "runs.jsonl"):
-        argv = [str(copy) if flag == str(artifacts) else flag for flag in record["argv"]]
-        status, _, err = call(record["stage"][:2], *argv)
+    for script, *flags in stages_of(done):
+        argv = [str(copy) if flag == str(artifacts) else flag for flag in flags]
+        status, _, err = call(script[:2], *argv)
         assert status == 0, err
     assert content(copy) == content(artifacts)
-    stamp = "models/kd_tinybert_42/stamp.json"
-    assert read_json(artifacts / stamp)["weights"] == read_json(copy / stamp)["weights"]
+    weights = "models/kd_tinybert_42/model.safetensors"
+    assert (artifacts / weights).read_bytes() == (copy / weights).read_bytes()
 
 
 def test_a_stage_that_is_run_wrongly_says_so_in_one_line(artifacts, call, smoke):
+    text = ROOT / "standins" / "smoke" / "text"
     for number, flags, says in (
             ("03", ["--model", "nobody", "--per-class", "2"], "there is no model nobody_42"),
-            ("02", ["--checkpoint", smoke, "--alpha", "0.1"], "alpha (0.5, now 0.1)"),
-            ("03", ["--model", "bert", "--per-class", "3"], "subset.jsonl holds other sentences")):
-        data = ["--data", ROOT / "standins" / "smoke" / "text"]
-        status, _, err = call(number, "--artifacts", artifacts, *data, *flags)
+            ("02", ["--checkpoint", smoke, "--alpha", "0.1"], "alpha 0.5, not 0.1"),
+            ("02", ["--checkpoint", smoke / "random-bert", "--epochs", "6", "--learning-rate",
+                    "3e-3", "--seed", "43"], "kd_tinybert of this run has checkpoint_digest"),
+            ("01", ["--model", "bert", "--checkpoint", smoke / "random-bert", "--seed", "44"],
+             "has epochs 6, not 10"),
+            ("03", ["--model", "bert", "--per-class", "3"], "subset of this run has per_class 2")):
+        status, _, err = call(number, "--artifacts", artifacts, "--data", text, *flags)
         assert status == 2 and says in err and err.count("\n") == 1
+    status, _, err = call("04", "--artifacts", artifacts, "--data", smoke / "text")
+    assert status == 0, err  # the same text in another folder
 
 
-def commands_of(preset, folder):
-    """What run_all.sh would run on two GPUs, with artifacts in folder/a b; nothing is run."""
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
+    with open(tmp_path / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run_all("smoke", ARTIFACTS=str(tmp_path))
+    assert done.returncode == 2 and "another run works in" in done.stderr
+
+
+def commands_of(preset, folder, fails="nothing", **settings):
+    """(commands, status, last line on stderr) of run_all.sh on two GPUs, with artifacts in
+    folder/a b; no stage is run. fails: a script that ends with status 2."""
     fake, log = folder / "python3", folder / "log"
-    fake.write_text("""#!/bin/sh
-case "$1" in -c) echo 2;; tests/*) ;; *) echo "$@" >> "$LOG";; esac
+    fake.write_text(f"""#!/bin/sh
+case "$1" in -c) echo 2;; tests/*) ;; {fails}) exit 2;; *) echo "$@" >> "$LOG";; esac
 """)
     fake.chmod(0o755)
     log.write_text("")
     env = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "LOG": str(log),
-           "EXTRA": "kd_twice kd_perturbed kd_hidden", "BERT": "a folder/it's bert",
-           "ARTIFACTS": str(folder / "a b")}
+           "ARTIFACTS": str(folder / "a b")} | settings
     done = subprocess.run(["bash", "run_all.sh", preset], cwd=ROOT, env=os.environ | env,
                           capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return log.read_text().replace("/a b", "/a_b").splitlines()
+    commands = log.read_text().replace("/a b", "/a_b").splitlines()
+    return commands, done.returncode, [*done.stderr.splitlines(), ""][-2 if done.stderr else -1]
 
 
-def test_after_an_interruption_the_first_report_is_not_drawn_again(tmp_path):
-    """04 would refuse what is half-explained of a later seed, and end the run."""
-    def stages():
-        return [line[:2] for line in commands_of("paper", tmp_path) if line[:2] in ("04", "06")]
+def test_a_failed_stage_ends_the_run_and_is_named_last(tmp_path):
+    commands, status, last = commands_of("paper", tmp_path, fails="02_distill.py")
+    assert status == 2 and last.startswith("error: a stage failed")
+    assert {line[:2] for line in commands} <= {"03", "01"}
 
-    assert stages() == ["04", "06"] * 3  # a stand-in draws none
-    (tmp_path / "a b").mkdir()
-    (tmp_path / "a b" / "report.md").write_text("")
-    assert stages() == ["04", "06"]
+
+def test_the_first_seed_and_its_report_come_first(tmp_path):
+    commands, _, _ = commands_of("paper", tmp_path, SEEDS="7\t5  6")
+    stages = [line.split() for line in commands]
+    first = [words[0][:2] for words in stages].index("06") + 1
+    seeds = [{words[words.index("--seed") + 1] for words in part if "--seed" in words}
+             for part in (stages[:first], stages[first:])]
+    assert seeds == [{"7", "5"}, {"5", "6"}]
+    second = [words for words in stages[:first] if "5" in words]
+    assert [words[0][:2] for words in second] == ["01", "03"]  # another BERT, explained
+    assert [words[0][:2] for words in stages].count("06") == 2
 
 
 def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
     texts = [ROOT / "README.md", *Path(ROOT).glob("0[1-6]_*.py")]
     said = [line for text in texts for line in re.findall(r"python (0\d_.*)", text.read_text())]
-    run = commands_of("paper", tmp_path) + commands_of("cpu", tmp_path)
-    assert len(said) > 12 and len(run) > 50
-    for line in said + run:
+    settings = {"EXTRA": "kd_twice kd_perturbed kd_hidden", "BERT": "a folder/it's bert"}
+    paper, cpu = (commands_of(preset, tmp_path, **settings)[0] for preset in ("paper", "cpu"))
+    assert len(said) > 12 and len(paper) > 80 and len(cpu) > 25
+    for line in said + paper + cpu:
         script, *argv = re.sub(r" {2,}.*|`.*", "", line).split()
         if "folder/it's" not in argv:  # the argument with a space, whose quotes this line has lost
             scripts[script[:2]].parse_args(argv)
-    assert sum("--checkpoint a folder/it's bert" in line for line in run) == 3
-    by_lime = {line.split()[2] for line in run if " lime " in line}
-    assert by_lime == {*MODELS}
-    assert all("--seed 42" in line for line in run if " lime " in line)  # the first seed only
-    trained = [line for line in run if line[:2] in ("01", "02")]
-    for seed in (42, 43, 44):  # paper: BERT and each further model once a seed
+    trained = [line for line in paper if line[:2] in ("01", "02")]
+    assert sum("--checkpoint a folder/it's bert" in line for line in trained) == 4  # 43's twice
+    for seed in (42, 44):  # BERT and each further model once a seed
         assert sum(f"--seed {seed} --data SetFit/sst5" in line for line in trained) == 8
-    cpu = [line for line in trained if "SetFit" not in line]  # one seed, and BERT of the next one
-    assert sum("--seed 42" in line for line in cpu) == 7
-    assert [line.split()[2] for line in cpu if "--seed 43" in line] == ["bert"]
-    explained = [line for line in run if line[:2] == "03" and "SetFit" not in line]
-    assert [line.split()[2] for line in explained if "--seed 43" in line] == ["bert"]
-
-
-def test_a_run_is_recorded(artifacts):
-    records = read_jsonl(artifacts / "runs.jsonl")
-    assert {record["stage"][:2] for record in records} == {"01", "02", "03", "04", "05", "06"}
-    assert all(record["seconds"] >= 0 for record in records)
+    by_lime = [line for line in paper if " lime " in line]  # of the first seed only
+    assert {line.split()[2] for line in by_lime} == {*MODELS}
+    assert all("--seed 42" in line for line in by_lime)
+    trained = [line for line in cpu if line[:2] in ("01", "02")]  # one seed, and another BERT
+    assert sum("--seed 42" in line for line in trained) == 7
+    for stage in ("01", "03"):
+        assert [line.split()[2] for line in cpu if line[:2] == stage and "--seed 43" in line] == [
+            "bert"]
