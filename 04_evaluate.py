@@ -60,7 +60,8 @@ def largest(series, k):
 
 
 def positions_of_words(text, spans):
-    """{word: positions of the wordpieces of all its occurrences}. spans: [start, end] of each."""
+    """{word: positions of the wordpieces of all its occurrences}. A word is \\w+, in the case of
+    the text, as for LIME. spans: [start, end] of each wordpiece."""
     positions = {}
     for word in re.finditer(r"\w+", text):
         inside = [p for p, (a, b) in enumerate(spans) if a < word.end() and word.start() < b]
@@ -245,7 +246,8 @@ def model_pairs(explained):
 
 
 def compare_models(explained, bucket_of):
-    """Tables 2 and 3: the rows of agreement and of direction, for each pair and explainer."""
+    """Tables 2 and 3: the rows of agreement and of direction, for each pair and explainer. The seed
+    and the bucket of BERT with BERT of the next seed are those of the first."""
     agreements, directions = [], []
     for (seed, pair, first, second), method in product(model_pairs(explained), METHODS):
         for a, b in zip(first[method], second[method]):
@@ -272,7 +274,8 @@ def add_comparisons(predictions):
 
 
 def measure_model(artifacts, model_name, seed, methods, test, device):
-    """{measure: rows} of one model. methods: {explainer: rows}; test: the test split."""
+    """{measure: rows} of one model. methods: {explainer: rows}; test: the test split.
+    training_seconds are of all epochs, also those after the best one."""
     model, tokenizer = load_classifier(artifacts, f"{model_name}_{seed}", device)
     log = read_json(artifacts / f"models/{model_name}_{seed}/training_log.json")
     p = predict_proba(model, tokenizer, [row["text"] for row in test])

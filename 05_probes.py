@@ -50,7 +50,7 @@ FUNCTION_WORDS = set("""
     be been being have has had having do does did can could may might must shall should will would s
     d ll m re ve i me my you your he him his she her it its we us our they them their who whom whose
     which what that this these those there""".split())
-WORD = re.compile(r"\w+")
+WORD = re.compile(r"\w+")  # a word; in 05 they are lower-cased
 
 
 # --- 4.5: the contrastive set, Tables 4 and 5
@@ -129,13 +129,14 @@ def expectations(original, without_but, flipped, second_polarity):
     """3.7 (4)'s three expectations of a sentence (A25), from each variant's five probabilities.
     1: the predicted polarity is that of the second clause, 0 or 2.
     2: 1 holds, and for the flipped sentence the opposite polarity is predicted.
-    3: p of the class predicted for the original, one of five (A14), falls when "but" is deleted;
-       the drop itself stands beside it. (Table 5 has the three polarities.)"""
-    predicted, flipped_to = three_polarities(original).argmax(), three_polarities(flipped).argmax()
+    3: the probability of the polarity that is predicted for the original, as in Table 5 (A23),
+       falls when "but" is deleted; how far stands beside it."""
+    original, without_but, flipped = map(three_polarities, (original, without_but, flipped))
+    predicted = original.argmax()
     follows = predicted == second_polarity
-    drop = original.max() - without_but[original.argmax()]
+    drop = original[predicted] - without_but[predicted]
     return {"follows_second_clause": follows,
-            "swaps_with_clauses": follows and flipped_to == 2 - second_polarity,
+            "swaps_with_clauses": follows and flipped.argmax() == 2 - second_polarity,
             "less_confident_without_but": drop > 0, "confidence_drop_without_but": drop}
 
 

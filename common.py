@@ -275,8 +275,9 @@ def predict_logits(model, tokenizer, inputs, precision="fp32"):
         logits.update(zip(batch, out.double().cpu().numpy()))
     result = np.array([logits[ids] for ids in rows]).reshape(len(rows), len(LABELS))
     if not np.isfinite(result).all():
-        stop("the model returned logits that are not finite: delete its folder and train it again, "
-             "with --precision fp32")
+        stop("the model returned logits that are not finite; " + (
+            "delete it and train it again with --precision fp32" if precision == "fp32" else
+            f"{precision} is too narrow for it: pass --lime-precision fp32"))
     return result
 
 
@@ -481,7 +482,8 @@ def sentence_seed(seed, text):
 
 def mean_embedding(model, tokenizer, train):
     """(width,): "a summary of BERT's internal token embeddings" with "50 background samples" (3.6):
-    the mean, in the model's own table, over the wordpieces of 50 training sentences (A11)."""
+    the mean, in the model's own table, over the wordpieces of 50 training sentences (A11), which
+    are random.Random(42).sample of the split."""
     background = random.Random(SEED).sample(train, min(BACKGROUND, len(train)))
     ids = [i for row in background for i in token_ids(tokenizer, row["text"])]
     return model.get_input_embeddings().weight[ids].detach().mean(0)
@@ -594,17 +596,25 @@ def load_subset(artifacts):
 
 def explain_all(path, rows, explain):
     """All rows, explained: those that are not yet in the file are explained and appended to it.
-    explain(row) -> dict to add to the row. A line that an interruption cut off is made again."""
-    done = explained_rows(path)
+    explain(row) -> dict to add to the row. A line that an interruption cut off is made again. Stops
+    at the end if explain raised ArithmeticError for some, which are then not in the file."""
+    done, failed = explained_rows(path), []
     todo = [row for row in rows if row["id"] not in done]
     write_jsonl(path, done.values())
     print(f"{path.stem}: {len(rows) - len(todo)} sentences already explained, {len(todo)} "
           "remaining", flush=True)
     with open(path, "a", encoding="utf-8") as file:
         for row in progress(todo, path.stem, "sentence"):
-            done[row["id"]] = jsonable(row | explain(row))
+            try:
+                done[row["id"]] = jsonable(row | explain(row))
+            except ArithmeticError as error:
+                failed.append(f"{row['id']} ({error})")
+                continue
             file.write(json.dumps(done[row["id"]], allow_nan=False) + "\n")
             file.flush()
+    if failed:
+        stop(f"{path.stem}: {len(failed)} sentences could not be explained, the others are. The "
+             f"same command with --device cpu usually explains them too. The first: {failed[0]}")
     return [done[row["id"]] for row in rows]
 
 

@@ -347,6 +347,22 @@ def test_explaining_goes_on_after_a_torn_line(tmp_path):
     assert explain_all(path, rows, explain) == done and len(asked) == 3
 
 
+def test_a_sentence_that_cannot_be_explained_stops_the_others_not(tmp_path, capsys):
+    rows, path = [{"id": str(i)} for i in range(4)], tmp_path / "bert_42.shap.jsonl"
+
+    def explain(row, bad="1"):
+        if row["id"] == bad:
+            raise ArithmeticError("it misses by 1")
+        return {}
+
+    with pytest.raises(SystemExit) as stopped:
+        explain_all(path, rows, explain)
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.count("\n") == 1
+    assert all(word in err for word in ("1 sentences", "1 (it misses", "--device cpu"))
+    assert len(explain_all(path, rows, lambda row: explain(row, bad="0"))) == 4  # 0 is there
+
+
 def test_the_first_call_settles_how_a_run_is_made(tmp_path, capsys):
     def settle(**settings):
         agree(tmp_path, "bert", settings, ["models/bert_[0-9]*"], checkpoint="x")

@@ -4,6 +4,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import common
 
@@ -22,25 +23,58 @@ def interval(six, x):
 
 
 def test_interval_by_hand(six):
-    # seeds 1 and 5: v = 8 / 2 = 4; sentences 2 and 4: v = 2 / 2 = 1; df = 25 / 17, its t is 6.1881
-    assert interval(six, [[0, 2], [4, 6]]) == pytest.approx((3, 3 - 13.837, 3 + 13.837), abs=1e-3)
+    # six seeds and six sentences: v = 3.5 / 6 each, df = 10; wider than either alone
+    x = np.add.outer(np.arange(6), np.arange(6))
+    half = 2.228139 * (2 * 3.5 / 6)**0.5
+    assert interval(six, x) == pytest.approx((5, 5 - half, 5 + half), abs=1e-5)
+    # seeds 1 and 5: v = 8 / 2 = 4, df = 1; sentences 2 and 4: v = 1. The seeds alone are widest.
+    half = 12.706205 * 2
+    assert interval(six, [[0, 2], [4, 6]]) == pytest.approx((3, 3 - half, 3 + half), abs=1e-5)
     # one seed: v = 1 / 3, df = 2, t = 4.3027
     half = 4.302653 / 3**0.5
     assert interval(six, [[1.0, 2.0, 3.0, np.nan]]) == pytest.approx((2, 2 - half, 2 + half))
     # the means along both axes are equal, the values are not: four values, v = 1 / 12, t = 3.1824
     half = 3.182446 / 12**0.5
     assert interval(six, [[0, 1], [1, 0]]) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
-    assert interval(six, np.full((3, 150), 0.3)) == pytest.approx((0.3, 0.28, 0.32))  # 3 / 150
+    half = 3.7 / 450
+    assert interval(six, np.full((3, 150), 0.3)) == pytest.approx((0.3, 0.3 - half, 0.3 + half))
     for x in ([[5.0]], [5.0], [[5.0, np.nan], [np.nan, np.nan]], [], [np.nan]):
         assert np.isnan(interval(six, x)[1:]).all()
 
 
-def test_interval_covers(six):
+@pytest.mark.parametrize("seeds, ratio", [(2, 0), (2, 4), (3, 4), (5, 1)])
+def test_interval_covers(six, seeds, ratio):
+    """ratio: the standard error of the mean from the seeds, divided by that from 30 sentences."""
     rng, hits = np.random.default_rng(0), []
-    for _ in range(400):  # three seeds, whose own deviation is a tenth of the sentences'
-        x = rng.normal(0, 0.1, (3, 1)) + rng.normal(0, 1, (1, 50)) + rng.normal(0, 0.5, (3, 50))
-        hits.append(np.prod(interval(six, x)[1:]) < 0)
-    assert 0.9 <= np.mean(hits) <= 0.99
+    sd_of_seeds = ratio * (seeds / 30)**0.5
+    for _ in range(500):
+        x = rng.normal(0, sd_of_seeds, (seeds, 1)) + rng.normal(0, 1, (1, 30))
+        x += rng.normal(0, 0.5, x.shape)
+        mean, low, high = interval(six, x)
+        hits.append(low < 0 < high)
+        of_seeds = stats.t.ppf(0.975, seeds - 1) * x.mean(1).std(ddof=1) / seeds**0.5
+        assert high - mean >= of_seeds - 1e-12
+    assert np.mean(hits) > 0.927  # 0.95, less 2.4 standard errors of 500 draws
+
+
+def test_the_rule_says_how_often_a_verdict_is_wrong(six, monkeypatch):
+    """Four comparisons; the truth lies on the bound of all, or of one and far inside the others."""
+    rng = np.random.default_rng(0)
+    measures = {"models": pd.DataFrame({"model": ["distilbert", "kd_tinybert"],
+                                        "checkpoint": "xy"})}
+
+    def rate(verdict, truths):
+        comparisons = [six.Comparison("accuracy", str(truth), above=0) for truth in truths]
+        return np.mean([six.judge(measures, comparisons)[0] == verdict for _ in range(3000)])
+
+    def estimate(measures, metric, of, minus):
+        mean = float(of) + rng.normal()
+        return {"low": mean - 1.96, "high": mean + 1.96, "n": 9}
+
+    monkeypatch.setattr(six, "estimate", estimate)
+    assert rate("does not hold", [0]) == pytest.approx(0.025, abs=0.01)
+    assert rate("does not hold", [0] * 4) == pytest.approx(0.096, abs=0.015)
+    assert rate("holds", [0, 9, 9, 9]) == pytest.approx(0.025, abs=0.01)
 
 
 def rows_of_cosines(**values):
@@ -72,12 +106,19 @@ def test_estimate_by_hand(six):
     assert (e["mean"], e["n"]) == (0.5, 1)  # order by order: 1 - 0 and 0 - 0
 
 
-def test_a_level_ends_where_its_range_ends_and_a_difference_does_not(six):
-    measures = rows_of_cosines(distilbert=[0.9, 1, 0.2, 0.8], kd_tinybert=[-0.9, -1, 1, -1])
+def test_an_interval_ends_where_its_values_end(six):
+    measures = rows_of_cosines(distilbert=[0.9, 1, 0.2, 0.8], kd_tinybert=[-0.9, -1, 1, -1],
+                               bert_next=[0.9, 0.9, 0.8, 0.8])
     level = six.estimate(measures, "polarity cosine", "bert/distilbert")
-    assert level["high"] == 1 and -1 <= level["low"] < 0  # a cosine: not cut at 0
+    assert (level["low"], level["high"]) == (-1, 1)
     difference = six.estimate(measures, "polarity cosine", "bert/distilbert", "bert/kd_tinybert")
-    assert difference["high"] > 2 and difference["low"] < -1
+    assert (difference["low"], difference["high"]) == (-2, 2)
+    berts = six.estimate(measures, "polarity cosine", "bert/bert_next")  # its pairs share models
+    assert np.isnan(berts["low"]) and berts["seeds"] == pytest.approx({42: 0.9, 43: 0.8})
+    difference = six.estimate(measures, "polarity cosine", "bert/bert_next", "bert/distilbert")
+    assert np.isfinite(difference["low"])
+    equal = six.estimate(measures, "polarity cosine", "bert/distilbert", "bert/distilbert")
+    assert six.estimate_text(equal) == "0.000 [-0.925, 0.925]†"  # 3.7 of 4
     flips = pd.DataFrame({"seed": 42, "id": list("abcd"), "model": "bert", "explainer": "shap",
                           "k": [3, 3, 3, 5], "flip": [True, False, False, True]})
     rate = six.estimate({"faithfulness": flips}, "FlipRate@3", "bert")
@@ -111,6 +152,10 @@ def test_the_papers_numbers_and_claims(six):
         for one in claim.comparisons:  # without a reason: the order that the paper states
             assert one.metric in six.METRICS and {one.above, one.below} != {None}
             assert {one.above, one.below} == {0, None} or claim.reason
+    verdicts = {claim.number: six.papers_own(claim) for claim in six.CLAIMS}
+    assert [n for n, verdict in verdicts.items() if verdict == "holds"] == [2, 3, 5, 6, 7, 9]
+    assert [n for n, verdict in verdicts.items() if verdict == "holds in part"] == [11, 19]
+    assert [n for n, verdict in verdicts.items() if verdict == "fails"] == [14]
 
 
 ODD = "a|b *c* _d_ `e` <b>f</b> [g](h) but\ni"
@@ -197,7 +242,7 @@ def test_report(six, call, tmp_path, how, untested):
     assert out.startswith("not shown: bert_41;")
     assert not [word for word in ("nan", "None", "{", "inf") if word in report + out]
     numbers = ", ".join(map(str, untested)) or "none"
-    assert f"{len(untested)} not tested ({numbers}). Its question for future work (20): " in report
+    assert f"Not tested: {len(untested)} ({numbers}). Its question for future work (20): " in report
     assert report.count("## Table ") == 5 and report.count("\n") <= 200
     assert ("Not in this run." in report) == ("methods" in how)
     assert report.split("\n")[2].startswith(f"- Seeds: {', '.join(map(str, how['seeds']))}. ")
@@ -208,6 +253,7 @@ def test_report(six, call, tmp_path, how, untested):
     assert (SAFE in report) != ("text" in how) and "<b>f</b>" not in report + page
     rows = pd.read_json(tmp_path / "tables/estimates.jsonl", lines=True)
     assert len(rows.query("table == 'Table 1'")) == 4 * 7 and "kd_only" not in report
+    assert len(rows.query("table == 'Faithfulness by k'")) == 4 * 2 * 2
     assert rows.query("metric == 'weighted F1'")["low"].isna().all()
     assert report.endswith("Commit c, cpu, m, 1 threads; torch 2.\n")
 
@@ -228,12 +274,18 @@ def test_what_is_not_measured_is_left_out_and_said(six, call, tmp_path):
 def test_claims_turn_with_their_rows(six, tmp_path):
     measures = six.load_measures(made(tmp_path, (42, 43)))
     assert set(measures["direction"].query("seed == 41")["pair"]) == {"bert/bert_next"}
-    for shift, verdict in ((0.9, "holds"), (-0.9, "does not hold")):
+    for shift, verdict in ((9, "holds"), (-9, "does not hold")):
         rows = measures["agreement"].copy()
         turned = rows["pair"].eq("bert/distilbert") & rows["explainer"].eq("shap")
         rows.loc[turned, "jaccard"] += shift
         claim = six.judge_claims(measures | {"agreement": rows})[7 - 1]
         assert claim["verdict"] == verdict == claim["by_seed"][42] and claim["lime"] != "holds"
+    measures["models"]["checkpoint"] = "x"  # now the students have one start
+    rows.loc[rows["pair"].eq("distilbert/kd_tinybert"), "jaccard"] += 99
+    claim = six.judge_claims(measures | {"agreement": rows})[7 - 1]
+    assert [one["verdict"] for one in claim["comparisons"]] == ["does not hold", "not tested"]
+    rows.loc[turned, "jaccard"] += 18
+    assert six.judge_claims(measures | {"agreement": rows})[7 - 1]["verdict"] == "holds"
     claims = six.judge_claims(measures)
     assert claims[0]["lime"] == claims[1]["ig"] == ""  # neither depends on the explainer
     rows = measures["faithfulness"].query("model == 'bert' and explainer == 'ig' and k == 3")
