@@ -196,8 +196,7 @@ each $first "$students" train; run_queue
 each $first "bert $students" explain shap ig lime  # LIME, the slowest, for the first seed alone
 explain bert $second shap ig
 # SHAP with its other reference, LIME with another sampling seed
-explain bert $first shap_mask --first-per-class 6
-explain bert $first lime_resampled --first-per-class 6
+explain bert $first shap_mask lime_resampled --first-per-class 6
 run_queue
 each $first "bert $students" probe; run_queue
 report
