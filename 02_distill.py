@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 
 from common import (add_training_flags, already_trained, autocast, cli, encode, fit,
-                    load_classifier, load_encoder, model_name, open_run, pad, pick_precision,
-                    predict_logits, run, save_classifier, stop)
+                    load_classifier, load_encoder, model_name, number, open_run, pad,
+                    pick_precision, predict_logits, run, save_classifier, stop)
 
 
 def kl_divergence(student_logits, teacher_logits, temperature):
@@ -82,12 +82,14 @@ def alignment_loss(student, student_hidden, ids, indices, epoch, *, teacher, tok
     the student's hidden states of the sentences; ids: their token ids; indices: their numbers in
     the training split, which with seed and epoch decide how each is perturbed."""
     with_copies = args.perturb_rate is not None
-    read = ids  # what the teacher reads: the copies, or without them the sentences
+    teacher_ids = ids  # what the teacher reads: the copies, or without them the sentences
     if with_copies:
         rngs = [np.random.default_rng([args.seed, epoch, index]) for index in indices]
-        read = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturb_rate)
-                for x, rng in zip(ids, rngs)]
-    batch, hidden, terms = pad(tokenizer, read, student.device), student_hidden, []
+        teacher_ids = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturb_rate)
+                       for x, rng in zip(ids, rngs)]
+    batch = pad(tokenizer, teacher_ids, student.device)
+    hidden = student_hidden
+    terms = []
     with autocast(student.device, pick_precision(args.precision, student.device)):
         with torch.no_grad():
             of_teacher = teacher(**batch, output_hidden_states=True)
@@ -105,7 +107,7 @@ def alignment_loss(student, student_hidden, ids, indices, epoch, *, teacher, tok
 def decoded(tokenizer, texts):
     """The sentences as 3.5 has the teacher read them: "each student batch was decoded and
     re-tokenized". As all models have one vocabulary (A3), only unknown words change: they are left
-    out, because [UNK] is a special token. (The teacher gets perturbed copies as ids.)"""
+    out, because [UNK] is a special token. (alignment_loss gives the teacher ids as they are.)"""
     return tokenizer.batch_decode(encode(tokenizer, texts), skip_special_tokens=True,
                                   clean_up_tokenization_spaces=False)
 
@@ -130,14 +132,16 @@ def parse_args(argv=None):
                         help="the student's name, without the seed")
     parser.add_argument("--teacher", type=model_name, default="bert",
                         help="a model that 01 trained with this seed")
-    parser.add_argument("--alpha", type=float, default=0.5, help="weight of the gold labels")
-    parser.add_argument("--beta", type=float, default=0.5, help="weight of the teacher")
-    parser.add_argument("--temperature", type=float, default=2.0, help="T of the equation")
-    parser.add_argument("--perturb-rate", type=float, metavar="RATE",
+    parser.add_argument("--alpha", type=number(least=0), default=0.5,
+                        help="weight of the gold labels")
+    parser.add_argument("--beta", type=number(least=0), default=0.5, help="weight of the teacher")
+    parser.add_argument("--temperature", type=number(above=0), default=2.0,
+                        help="T of the equation")
+    parser.add_argument("--perturb-rate", type=number(0, 1), metavar="RATE",
                         help="learn from a perturbed copy of each sentence too: each wordpiece is "
                         "removed with a probability drawn from 0 to RATE; 1 is what KD-aligned "
                         "has; 0, a copy that is the sentence, is the control for compute")
-    parser.add_argument("--hidden-weight", type=float, default=0.0, metavar="GAMMA",
+    parser.add_argument("--hidden-weight", type=number(least=0), default=0.0, metavar="GAMMA",
                         help="weight of the distance of hidden states; 3 is what KD-aligned has")
     add_training_flags(parser)
     return parser.parse_args(argv)
@@ -156,8 +160,8 @@ def main(args):
           f"parameters, teacher {teacher_name}, {device}", flush=True)
     teacher_logits = {}  # 3.5: "the teacher kept frozen throughout", so they are computed once
     for split in ("train", "validation"):
-        read = decoded(tokenizer, [row["text"] for row in splits[split]])
-        logits = predict_logits(teacher, teacher_tokenizer, read)
+        texts = decoded(tokenizer, [row["text"] for row in splits[split]])
+        logits = predict_logits(teacher, teacher_tokenizer, texts)
         teacher_logits[split] = torch.tensor(logits, dtype=torch.float32, device=device)
 
     def loss(student_logits, labels, split, indices):
@@ -168,7 +172,7 @@ def main(args):
     if args.perturb_rate is not None or args.hidden_weight:
         extra_loss = partial(alignment_loss, teacher=teacher, tokenizer=tokenizer, args=args)
     log = fit(student.to(device), tokenizer, splits, loss, args, extra_loss)
-    student.config.teacher = teacher_name  # whose students stand in the way of its training anew
+    student.config.teacher = teacher_name  # a teacher is not trained again while it is named here
     save_classifier(student, tokenizer, log, args)
 
 

@@ -9,10 +9,10 @@ Writes  subset.jsonl (once: all models explain the same sentences);
     python 03_explain.py --model bert --methods shap_mask lime_resampled --first-per-class 6
 
 Without --model it draws the subset alone. Methods: shap (3.6; explain_shap in common.py, which 05
-uses too) and lime (3.6); ig, integrated gradients, which never deletes or masks a token; shap_mask,
-SHAP with [MASK] as its reference (A11); lime_resampled, LIME with another sampling seed. Run again
-after an interruption, it goes on with the next sentence. The subset, A11's background and the
-samples of LIME have the seed 42; --seed is the model's.
+uses too) and lime (3.6); ig, integrated gradients from SHAP's absent tokens to the sentence (A33);
+shap_mask, SHAP with [MASK] as its reference (A11); lime_resampled, LIME with another sampling seed.
+Run again after an interruption, it goes on with the next sentence. The subset, A11's background,
+LIME's samples and SHAP's ties have the seed 42; --seed is the model's.
 """
 import random
 import re
@@ -27,7 +27,7 @@ from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, agree, cli, delete_meas
                     explain_all, explain_shap, explained_rows, load_classifier, load_subset,
                     mean_embedding, model_name, open_run, pad, pick_precision, positive_int,
                     predict_proba, predicted_attributions, run, sentence_seed, stop, token_spans,
-                    top_k, write_jsonl)
+                    top_k, what_is_read, write_jsonl)
 
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
 POLARITY_OUTPUT = len(LABELS)  # LIME explains a sixth output too: the polarity score
@@ -85,7 +85,7 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     The path leads from a baseline, in which every wordpiece but [CLS] and [SEP] has the embedding
     `reference` (width,), to the sentence; the integral is a Gauss-Legendre quadrature of `steps`
     points. The fields are those of explain_shap, and completeness_gap (5,):
-    |sum of attributions - (p(sentence) - p(reference))|."""
+    |sum of attributions - (p(sentence) - p(baseline))|."""
     ids = pad(tokenizer, encode(tokenizer, [text]), model.device)["input_ids"][0]
     end = model.get_input_embeddings().weight[ids].detach()  # (n + 2, width)
     start = end.clone()
@@ -108,9 +108,7 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     with torch.no_grad():
         p_start, p_end = probabilities(torch.stack([start, end])).cpu().numpy()
     tokens, spans = token_spans(tokenizer, text)
-    attributions = np.zeros((len(tokens), len(LABELS)))
-    attributions[:len(phi) - 2] = phi[1:-1]  # tokens that are cut off at 256 keep 0
-    return {"tokens": tokens, "spans": spans, "attributions": attributions,
+    return {"tokens": tokens, "spans": spans, "attributions": phi[1:-1],
             "special_attributions": phi[[0, -1]], "base_values": p_start,
             "completeness_gap": np.abs(phi.sum(0) - (p_end - p_start))}
 
@@ -150,36 +148,44 @@ def main(args):
     rows = subset
     if args.first_per_class:
         rows = pd.DataFrame(subset).groupby("label").head(args.first_per_class).to_dict("records")
-    probabilities = predict_proba(model, tokenizer, [row["text"] for row in rows])
+    read = [what_is_read(tokenizer, row["text"]) for row in rows]
+    cut = sum(text != row["text"] for text, row in zip(read, rows))
+    if cut:
+        print(f"{cut} of {len(rows)} texts are longer than the model reads; what it reads of them "
+              "is explained")
+    rows = [row | {"text": text} for row, text in zip(rows, read)]
+    probabilities = predict_proba(model, tokenizer, read)
     rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
             for row, p in zip(rows, probabilities)]
     precision = pick_precision(args.lime_precision, device)
     reference = mean_embedding(model, tokenizer, splits["train"])
 
-    def shap(row, reference):
+    def by_shap(row, reference):
         return explain_shap(model, tokenizer, row["text"], reference, args.max_evals)
 
-    def lime(row, seed):  # A13: of the predicted class; the library's default is class 1
+    def by_lime(row, seed):  # A13: of the predicted class; the library's default is class 1
         return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
                             seed, precision)
 
-    explainers = {
-        "shap": partial(shap, reference=reference),
-        "shap_mask": partial(shap, reference=None),
-        "lime": partial(lime, seed=SEED),
-        "lime_resampled": partial(lime, seed=SEED + 1),
-        "ig": lambda row: explain_ig(model, tokenizer, row["text"], reference)}
+    def by_ig(row):
+        return explain_ig(model, tokenizer, row["text"], reference)
+
     of_shap = {"max_evals": args.max_evals}
     of_lime = {"lime_samples": args.lime_samples, "lime_precision": precision}
-    settings = {"shap": of_shap, "shap_mask": of_shap, "lime": of_lime, "lime_resampled": of_lime,
-                "ig": {"ig_steps": IG_STEPS}}
+    methods = {  # {method: (row -> explanation, settings)}
+        "shap": (partial(by_shap, reference=reference), of_shap),
+        "shap_mask": (partial(by_shap, reference=None), of_shap),
+        "lime": (partial(by_lime, seed=SEED), of_lime),
+        "lime_resampled": (partial(by_lime, seed=SEED + 1), of_lime),
+        "ig": (by_ig, {"ig_steps": IG_STEPS})}
     for method in args.methods:
-        agree(artifacts, method, settings[method] | {"sentences": len(rows)},
+        explain, settings = methods[method]
+        agree(artifacts, method, settings | {"sentences": len(rows)},
               [f"explanations/*.{method}.jsonl"])
         path = artifacts / "explanations" / f"{name}.{method}.jsonl"
         if len(explained_rows(path)) < len(rows):
             delete_measures(artifacts, name)  # of earlier explanations
-        row = explain_all(path, rows, explainers[method])[0]
+        row = explain_all(path, rows, explain)[0]
         if "tokens" in row:  # an example on the terminal: the five tokens of largest attribution
             phi = predicted_attributions(row)
             largest = ", ".join(f"{row['tokens'][i]} {phi[i]:+.3f}" for i in top_k(phi, 5))

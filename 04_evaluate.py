@@ -1,6 +1,6 @@
 """Sections 3.7 (1, 2, 3, 5) and 4.1-4.4: measure accuracy, faithfulness, agreement and direction.
 
-The formulas are of one sentence, or of one explanation; 06_figures.py averages.
+The formulas are of one sentence; 06_figures.py averages over sentences and seeds.
 
 Reads   the text (--data); subset.jsonl; explanations/ and models/ of all models that are explained
 Writes  to measures/, for all models together: labels.jsonl (Figure 1: a row per split and label),
@@ -28,8 +28,8 @@ from common import (KS, LABELS, PAIRS, PAPER_MODELS, cli, cosine, explained_mode
                     predicted_attributions, read_json, remove, run, sentence_seed, stop, token_ids,
                     token_spans, top_k, write_jsonl)
 
-METHODS = ("shap", "lime", "ig")  # of all sentences
-VARIANTS = ("shap_mask", "lime_resampled")  # run_all.sh: BERT of the first seed, some sentences
+METHODS = ("shap", "lime", "ig")  # they explain all 150 sentences
+PARTIAL_METHODS = ("shap_mask", "lime_resampled")  # in run_all.sh 30, for BERT of the first seed
 EXPLAINER_PAIRS = ("shap/lime", "shap/ig", "lime/ig", "shap/shap_mask", "lime/lime_resampled")
 RANDOM_DRAWS = 5  # random removals a sentence
 BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
@@ -60,11 +60,11 @@ def largest(series, k):
 
 
 def positions_of_words(text, spans):
-    """{word: positions of the wordpieces of all its occurrences}. A word is \\w+, in the case of
-    the text, as for LIME. spans: [start, end] of each wordpiece."""
+    """{word: positions of the wordpieces that start in it, at all its occurrences}. A word is \\w+,
+    in the case of the text, as for LIME. spans: [start, end] of each wordpiece."""
     positions = {}
     for word in re.finditer(r"\w+", text):
-        inside = [p for p, (a, b) in enumerate(spans) if a < word.end() and word.start() < b]
+        inside = [p for p, (start, _) in enumerate(spans) if word.start() <= start < word.end()]
         positions.setdefault(word.group(), []).extend(inside)
     return positions
 
@@ -87,21 +87,21 @@ def changed_inputs(tokenizer, row, k):
     come from NumPy's default_rng with the seed CRC-32 of "0 <text>", anew for each k and explainer:
     so they are the same for every model, and those of a smaller k are among those of a larger."""
     ids = token_ids(tokenizer, row["text"])
-    positions_of = {position: [position] for position in range(len(ids))}
-    if "words" in row:  # LIME
+    positions_of = {position: [position] for position in range(len(ids))}  # of each unit
+    if "words" in row:  # LIME: a unit is a word
         positions_of = positions_of_words(row["text"], token_spans(tokenizer, row["text"])[1])
-
-    def without(chosen):
-        return remove(ids, [position for one in chosen for position in positions_of[one]])
-
-    top = largest(scores(row), k)
-    gone = {position for one in top for position in positions_of[one]}
-    masked = tuple(tokenizer.mask_token_id if i in gone else x for i, x in enumerate(ids))
-    everything, random = list(positions_of), []
+    units, top_units = list(positions_of), largest(scores(row), k)
     rng = np.random.default_rng(sentence_seed(0, row["text"]))
-    for _ in range(RANDOM_DRAWS):
-        random.append(without([everything[i] for i in rng.permutation(len(everything))[:k]]))
-    return {"top": without(top), "masked": masked, "random": random}
+    random_units = [[units[i] for i in rng.permutation(len(units))[:k]]
+                    for _ in range(RANDOM_DRAWS)]
+
+    def positions(some_units):
+        return [position for unit in some_units for position in positions_of[unit]]
+
+    top = positions(top_units)
+    masked = tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids))
+    return {"top": remove(ids, top), "masked": masked,
+            "random": [remove(ids, positions(some_units)) for some_units in random_units]}
 
 
 def drop_and_flip(row, p):
@@ -246,8 +246,9 @@ def model_pairs(explained):
 
 
 def compare_models(explained, bucket_of):
-    """Tables 2 and 3: the rows of agreement and of direction, for each pair and explainer. The seed
-    and the bucket of BERT with BERT of the next seed are those of the first."""
+    """Tables 2 and 3: the rows of agreement and of direction, for each pair and explainer. Seed and
+    bucket of "bert/bert_next" are those of the first BERT. An explainer that one of the two models
+    lacks gives no rows."""
     agreements, directions = [], []
     for (seed, pair, first, second), method in product(model_pairs(explained), METHODS):
         for a, b in zip(first[method], second[method]):
@@ -279,9 +280,9 @@ def measure_model(artifacts, model_name, seed, methods, test, device):
     model, tokenizer = load_classifier(artifacts, f"{model_name}_{seed}", device)
     log = read_json(artifacts / f"models/{model_name}_{seed}/training_log.json")
     p = predict_proba(model, tokenizer, [row["text"] for row in test])
+    checkpoint = read_json(artifacts / f"settings/{model_name}.json")["notes"]["checkpoint"]
     measured = {
-        "models": [{"checkpoint": read_json(artifacts / f"settings/{model_name}.json")["told"][
-                        "checkpoint"],
+        "models": [{"checkpoint": checkpoint,
                     "layers": model.config.num_hidden_layers, "parameters": model.num_parameters(),
                     "training_seconds": sum(epoch["seconds"] for epoch in log)}],
         "predictions": [{"id": row["id"], "label": row["label"], "predicted": int(q.argmax()),
@@ -306,7 +307,7 @@ def main(args):
     for model, seed in explained_models(artifacts, subset):
         explained[model, seed] = {
             method: load_explanations(artifacts, model, seed, method, subset)
-            for method in METHODS + VARIANTS}
+            for method in METHODS + PARTIAL_METHODS}
     check_tokens(explained)
 
     measures = {"labels": [  # Figure 1, of all three splits (A1)

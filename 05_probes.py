@@ -34,7 +34,7 @@ NEGATIVE = """dull weak terrible awful boring bad disappointing poor tedious hor
     stupid""".split()
 FRAME = "The movie was {} but the ending was {}."
 FLIPPED = "The ending was {1} but the movie was {0}."  # A30: the clauses change places
-VARIANTS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
+FORMS = {"Original": "text", "Without “but”": "without_but", "Flipped clauses": "flipped"}
 NEGATIVE_POLARITY, POSITIVE_POLARITY = 0, 2  # of the three of A23, which are not the labels 0..4
 POLARITIES = ("Neg", "Neutral", "Pos")  # their names in Table 5
 NEGATIONS = {  # A22
@@ -50,7 +50,7 @@ FUNCTION_WORDS = set("""
     be been being have has had having do does did can could may might must shall should will would s
     d ll m re ve i me my you your he him his she her it its we us our they them their who whom whose
     which what that this these those there""".split())
-WORD = re.compile(r"\w+")  # a word; in 05 they are lower-cased
+WORD = re.compile(r"\w+")  # here words are compared in lower case
 
 
 # --- 4.5: the contrastive set, Tables 4 and 5
@@ -100,7 +100,7 @@ def post_but_ratio(row, phi, connective="but"):
     return post / (pre + post) if pre + post > 1e-12 else np.nan
 
 
-def attribution_share(row, words, k=3):
+def credit_of(row, words, k=3):
     """How much |phi| of the predicted class the tokens of these words get. share: their part of all
     |phi|, beside token_share, their part of all tokens. not_in_top: none of the k largest is on
     them, beside chance_not_in_top, the probability that k random tokens miss them all; both are
@@ -115,9 +115,10 @@ def attribution_share(row, words, k=3):
 
 
 def wrong_reason(is_right, cue):
-    """A29, "the correct label ... for the wrong reasons" (abstract): cue, an attribution_share() of
-    the words that should decide, is not among the top 3. null where the label (in the contrastive
-    set the polarity of A23) is wrong, or the sentence has none of these words."""
+    """A29, "the correct label ... for the wrong reasons" (abstract), as three columns: whether none
+    of the top 3 is on the words that should decide, its chance, and the difference. cue:
+    credit_of() these words. All are None where the label (in the contrastive set the polarity of
+    A23) is wrong, or the sentence has none of the words."""
     missed, chance = cue["not_in_top"], cue["chance_not_in_top"]
     if not is_right or missed is None:
         missed = chance = None
@@ -149,9 +150,9 @@ def contrast_row(sentence, explained, ask):
     uniform_ratio = post_but_ratio(but_row, np.ones(len(but_row["tokens"])))
     polarity_but = post_but_ratio(but_row, polarity_attributions(but_row))
     polarity_and = post_but_ratio(and_row, polarity_attributions(and_row), "and")
-    original, without_but, flipped = ask([sentence[variant] for variant in VARIANTS.values()])
+    original, without_but, flipped = ask([sentence[variant] for variant in FORMS.values()])
     expected = expectations(original, without_but, flipped, sentence["second_polarity"])
-    cue = attribution_share(but_row, {sentence["second_adjective"]})
+    cue = credit_of(but_row, {sentence["second_adjective"]})
     return {**{key: sentence[key] for key in ("id", "positive", "negative", "second_polarity")},
             "post_but_ratio": ratio, "uniform_ratio": uniform_ratio,
             "ratio_over_uniform": ratio - uniform_ratio,
@@ -161,9 +162,9 @@ def contrast_row(sentence, explained, ask):
 
 def example_rows(sentence, ask):
     """Table 5, of one sentence: the predicted polarity of each variant, and its probability."""
-    three = [three_polarities(p) for p in ask([sentence[key] for key in VARIANTS.values()])]
+    three = [three_polarities(p) for p in ask([sentence[key] for key in FORMS.values()])]
     return [{"condition": condition, "polarity": POLARITIES[p.argmax()], "confidence": p.max()}
-            for condition, p in zip(VARIANTS, three)]
+            for condition, p in zip(FORMS, three)]
 
 
 # --- 3.7 (4): negation, which is promised there and in RQ4, and shown nowhere (A22)
@@ -202,8 +203,8 @@ def sentiment_words(train):
 
 def words_row(row, lexicon):
     """One of the 150 explained sentences: its function words (A27), its sentiment words (A28)."""
-    function = attribution_share(row, FUNCTION_WORDS)
-    sentiment = attribution_share(row, lexicon)
+    function = credit_of(row, FUNCTION_WORDS)
+    sentiment = credit_of(row, lexicon)
     return {"id": row["id"], "function_share": function["share"],
             "function_token_share": function["token_share"],
             "sentiment_share": sentiment["share"],
@@ -246,7 +247,8 @@ def probe_model(name, explained, train, lexicon, max_evals, device, args):
 
 def parse_args(argv=None):
     parser = cli(__doc__, "--data", "--device", "--seed")
-    parser.add_argument("--model", type=model_name, help="only this model, which 03 explained")
+    parser.add_argument("--model", type=model_name, help="only this model of --seed, which 03 "
+                        "explained; without it all models of all seeds")
     parser.add_argument("--adjectives", type=positive_int, default=12,
                         help="first N of each polarity (A20)")
     return parser.parse_args(argv)
@@ -262,7 +264,8 @@ def main(args):
              f"--model {args.model} --seed {args.seed} makes them")
     # The contrastive sentences are explained as the 150 were.
     max_evals = read_json(artifacts / "settings/shap.json")["max_evals"]
-    agree(artifacts, "probes", {"adjectives": args.adjectives, "max_evals": max_evals},
+    settings = {"adjectives": args.adjectives, "max_evals": max_evals, "frame": FRAME}
+    agree(artifacts, "probes", settings,
           ["probes/*.shap.jsonl"])
     lexicon = sentiment_words(splits["train"])
     write_json(artifacts / "probes/sentiment_words.json", lexicon)

@@ -17,19 +17,16 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
+from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, explained_rows,
+                    load_explanations, load_subset, predicted_attributions, read_json, read_jsonl,
+                    run, stop, write_jsonl, write_text)
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+import matplotlib.pyplot as plt  # after common, which chooses where it draws
 import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
-
-from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, explained_rows,
-                    load_explanations, load_subset, predicted_attributions, read_json, read_jsonl,
-                    run, stop, write_jsonl, write_text)
 
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference",
@@ -44,18 +41,15 @@ EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
 def mean_and_interval(values):
     """(mean, low, high): the mean of a series without missing values, and its 95% interval.
 
-    Each level of its index is one thing that was drawn at random: seed and sentence (or adjective);
-    or seed, positive and negative adjective. This is a crossed random-effects design. The interval
-    is mean +- t sqrt(v), with Satterthwaite's degrees of freedom. v, the variance of the mean, is a
-    sum over the levels, v = sum of var(m) / len(m), where m are the means along a level: each
-    seed's mean, then each sentence's mean. The interval is at least as wide as that of the means
-    along any one level; without this rule three seeds cover 93%, not 95%, where trainings differ
-    more than sentences. Where the values differ but the means along each level do not, the values
-    are taken as one level.
-
-    Where no level has two entries, nothing was drawn twice: low and high are NaN. Where all values
-    are equal, low and high are mean +- 3.7 / n: of n independent cases none differs, and with 95%
-    confidence (two-sided) fewer than 3.7 of n would.
+    The values are those of a table of seeds x sentences, whose rows and columns were drawn at
+    random (or of seeds x positive x negative adjectives): the levels of the index. The variance of
+    the mean is estimated as the variance of the seeds' means / number of seeds, plus that of the
+    sentences' means / number of sentences. Each of these terms contains the residual too, so the
+    sum is rather too large. The interval is mean +- t * its square root, with Satterthwaite's
+    degrees of freedom, but never narrower than the t interval of the seeds' means alone, or of the
+    sentences' means alone: where trainings differ more than sentences, three seeds would else cover
+    92 to 93% (tests/test_report.py simulates it). Where no level has two entries, nothing was drawn
+    twice: low and high are NaN.
     """
     terms, freedom, mean = [], [], values.mean()
     for level in range(values.index.nlevels):
@@ -65,10 +59,10 @@ def mean_and_interval(values):
             freedom.append(len(means) - 1)
     if not terms:
         half = np.nan
-    elif all_equal(values):
+    elif all_equal(values):  # as if n independent cases were equal: fewer than 3.7 / n differ
         half = 3.7 / len(values)
     else:
-        if sum(terms) < 1e-24:  # the values differ, their means do not
+        if sum(terms) < 1e-24:  # the values differ, their means do not: take them as one level
             terms, freedom = [values.var() / len(values)], [len(values) - 1]
         v, freedom = np.array(terms), np.array(freedom)
         of_all = stats.t.ppf(0.975, v.sum()**2 / (v**2 / freedom).sum()) * np.sqrt(v.sum())
@@ -87,7 +81,7 @@ SIGNED = (-1, 1)
 
 
 class Metric(NamedTuple):
-    measure: str  # measures/<measure>.jsonl, of 05 one file per model
+    measure: str  # 04 writes <measure>.jsonl, 05 one <measure>.<model>_<seed>.jsonl per model
     column: str
     paper: tuple = ()  # its means, as printed: of PAPER_MODELS, or of PAIRS, in their order
     paper_sd: tuple = ()
@@ -186,14 +180,15 @@ def estimate(measures, title, of, minus=None, baseline=False, **filters):
     with minus, of its difference from that of another, matched by seed and sentence.
 
     A null row is left out, and a difference needs both rows: "if right, ..." is compared on what
-    both models get right. sd is the SD of a seed's rows, as the paper's ±, a mean over seeds. All
-    else is of cells. A cell is a seed x a sentence, or a seed x a positive x a negative adjective,
-    whose two orders are averaged into one. n counts the cells; seeds is {seed: its mean}.
+    both models get right. sd is the SD of a seed's rows, as the paper's ±, a mean over seeds. The
+    rest is of cells: one for each seed and sentence, or for each seed and two adjectives, whose two
+    orders are averaged. n counts the cells; seeds is {seed: its mean}.
 
     The interval is cut at the values that are possible. There is none for F1, which is no mean of
-    rows, and for BERT of the next seed, whose pairs share models, so that it would be too narrow.
-    A difference from it, within a seed, has one: it is right if the agreement of both pairs moves
-    alike with the BERT that they share. baseline: of the metric's baseline instead.
+    rows, and for BERT of the next seed, whose pairs share models, so that it would be too narrow. A
+    difference from another pair of the same BERT has one. If a BERT shifts its agreement with all
+    models by the same amount, this amount cancels, and the differences of the seeds are
+    independent; else that interval is too narrow too. baseline: of the metric's baseline instead.
     """
     metric = METRICS[title]
     column = metric.baseline if baseline else metric.column
@@ -267,8 +262,8 @@ def load_measures(artifacts):
         # A column of nulls alone would be of type object, which pandas does not average.
         rows = rows.astype({column: float for column in rows if rows[column].isna().all()})
         if "pair" in rows:
-            seconds = rows["pair"].str.partition("/")[2] + "_" + rows["seed"].astype(str)
-            rows = rows[seconds.isin(names) | rows["pair"].eq("bert/bert_next")]
+            second_model = rows["pair"].str.partition("/")[2] + "_" + rows["seed"].astype(str)
+            rows = rows[second_model.isin(names) | rows["pair"].eq("bert/bert_next")]
         elif "model" in rows and measure != "completeness":
             rows = rows[(rows["model"] + "_" + rows["seed"].astype(str)).isin(names)]
         measures[measure] = rows.copy()
@@ -349,7 +344,7 @@ CLAIMS = (
     Claim(2, "4.1", "broadly similar performance on the SST-5 test set",
           (Comparison("accuracy", "distilbert", "bert", above=-0.05, below=0.05),
            Comparison("accuracy", "kd_tinybert", "bert", above=-0.05, below=0.05)),
-          "the paper’s largest difference, 0.024, and its sampling error at 2,210 sentences"),
+          "twice the largest difference between two models of the paper, 0.024"),
     Claim(3, "4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while "
           "KD-TinyBERT exhibits the smallest",
           (Comparison("ConfDrop@3", "distilbert", "bert", above=0),
@@ -566,7 +561,8 @@ def record_of(measures, heading, title, keys):
     """The estimate of one cell. keys: what its row and column stand for, such as {"model": "bert",
     "explainer": "lime"}. paper and paper_sd are the paper's numbers, in its own tables alone;
     baseline is the mean of the metric's baseline, null where it has none and in the buckets."""
-    of, own = keys.get("pair") or keys["model"], heading in TABLES
+    of = keys.get("pair") or keys["model"]
+    own = heading in TABLES
     record = {"table": heading, **keys, "metric": title, **estimate(measures, title, of, **keys)}
     baseline = np.nan
     if METRICS[title].baseline and "bucket" not in keys:
@@ -654,7 +650,7 @@ def table5(measures, display_name):
 COLOURS = {"bert": "#0072B2", "distilbert": "#E69F00", "kd_tinybert": "#009E73",
            "kd_aligned": "#D55E00", "tinybert_ce": "#CC79A7"}  # Okabe, Ito: for all eyes
 MARKS = {HOLDS: ("ko", "#0072B2"), FAILS: ("ks", "#D55E00"), OPEN: ("ko", "white"),
-         UNTESTED: ("k", "white")}
+         UNTESTED: ("k", "white")}  # matplotlib's format, the fill; none for what is not tested
 LAYOUT = {"font.size": 8, "savefig.dpi": 200, "text.parse_math": False, "legend.frameon": False,
           "axes.spines.top": False, "axes.spines.right": False,
           "figure.constrained_layout.use": True}
@@ -889,16 +885,16 @@ the value follows the token; the others show on hover. Below a prediction: the p
 RULE = (
     "A claim holds where the 95% interval lies inside the stated range (with no reason beside it, "
     "the order that the paper states), does not hold where it lies outside, else is undecided; of "
-    "several comparisons all must hold. So a claim is wrongly found to hold in at most 2.5% of "
-    "runs, and wrongly found not to hold in up to 2.5% for each of its comparisons: 10% for the "
-    "four of claim 18. The verdict is SHAP’s; LIME, the slowest, explains the first seed alone. "
-    "*Paper* is the verdict of the paper’s own means, blank where it prints none. An interval is "
-    "cut at the values that are possible. †: all values are equal; the interval is ± 3.7 / n. n: "
-    "seeds × sentences, or seeds × pairs of adjectives. Comparisons with BERT of the next seed are "
-    "made within a seed, and their interval is right if the agreement of both pairs moves alike "
-    "with the BERT that they share. The list of claims and its ranges were last changed on "
-    "2026-11-28; runs of the seeds 42 to 46 and 50 to 52 had been seen before. A18 and the like "
-    "are our readings, listed in the README.")
+    "several comparisons all must hold. So, as far as the intervals cover what they say, a claim "
+    "is wrongly found to hold in at most 2.5% of runs, and wrongly found not to hold in up to 2.5% "
+    "for each of its comparisons: 10% for the four of claim 18. The verdict is SHAP’s; LIME, the "
+    "slowest, explains the first seed alone. *Paper* is the verdict of the paper’s own means, "
+    "blank where it prints none. An interval is cut at the values that are possible. †: all values "
+    "are equal; the interval is ± 3.7 / n. n: seeds × sentences, or seeds × pairs of adjectives. A "
+    "difference from BERT of the next seed has a right interval if a BERT shifts its agreement "
+    "with all models by the same amount, which then cancels; else it is too narrow. The list of "
+    "claims and its ranges were last changed on 2026-11-28; runs of the seeds 42 to 46 and 50 to "
+    "52 had been seen before. A18 and the like are our readings, listed in the README.")
 
 
 def claims_md(claims, display_name):
@@ -990,8 +986,9 @@ def summary_md(measures, display_name, claims):
     for title in ("Jaccard@10", "polarity cosine"):
         e = estimate(measures, title, "bert/bert_next")
         by_seed = ", ".join(number(mean) for mean in e["seeds"].values())
-        of_berts.append(f"{title} {number(e['mean'])} (seeds: {by_seed})")
-    if e["n"]:
+        if e["n"]:
+            of_berts.append(f"{title} {number(e['mean'])} (seeds: {by_seed})")
+    if of_berts:
         lines.append("What to expect without compression, the agreement of BERT with BERT of the "
                      f"next seed: {'; '.join(of_berts)}.")
     stand_ins = {}  # {what it is: the models that it stands for}

@@ -10,8 +10,8 @@ Read beside the paper, top to bottom:
     6. Explainers                      3.6
     7. Artifacts, errors and flags
 
-A number such as A4 is an assumption of ours where the paper is silent or contradicts itself. The
-README lists them all.
+A number such as A4 is an assumption of ours where the paper is silent or contradicts itself, or an
+addition. The README lists them all.
 """
 import argparse
 import errno
@@ -31,6 +31,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 # Before the libraries are imported, which read these once.
+os.environ["MPLBACKEND"] = "agg"  # a notebook exports one that only its kernel has
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no server is asked to convert a .bin
 os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # no notices about retries and dataset cards
 os.environ.setdefault("DATASETS_VERBOSITY", "error")
@@ -39,6 +40,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # repeatable matrix
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
                           PretrainedConfig)
@@ -58,9 +60,9 @@ MODELS = {  # {name: how it is printed}, in the order of our tables
     "kd_twice": "KD-twice", "kd_perturbed": "KD-perturbed", "kd_hidden": "KD-hidden"}  # ablations
 PAIRS = ("bert/distilbert", "bert/kd_tinybert", "distilbert/kd_tinybert")  # 3.7 (2)
 KS = (3, 5, 10)  # 4.2
-SEED = 42  # 3.5
+SEED = 42  # 3.5; of the 150 sentences, the background and LIME always, of a training by default
 MAX_LENGTH = 256  # 3.3: tokens, with [CLS] and [SEP]
-TRAIN_BATCH, EVAL_BATCH = 32, 64  # 3.3: sentences; EVAL_BATCH of the validation split
+TRAIN_BATCH, EVAL_BATCH = 32, 64  # 3.3: sentences; after training batches are of like length
 PER_CLASS = 30  # 3.1: 150 sentences for 5 classes
 BACKGROUND = 50  # 3.6: background samples of SHAP
 SHAP_EVALS = 500  # A12: "default partition sampling"; the library's default budget
@@ -88,7 +90,7 @@ def load_splits(data):
     """{"train" | "validation" | "test": [{"id": "test-17", "text": str, "label": 0..4}, ...]}. The
     text is untouched (3.3). The id is the split and the row in it, counted from 0. data: a folder
     with train, validation (or dev) and test .jsonl, or a data set of the Hub."""
-    if Path(data).is_dir():
+    if Path(data).is_dir() or looks_like_a_path(data):
         loaded = {}
         for split in SPLITS:
             path = Path(data) / f"{split}.jsonl"
@@ -101,10 +103,13 @@ def load_splits(data):
             import datasets  # here: it is slow to import, and a local folder does not need it
             datasets.disable_progress_bars()
             loaded = datasets.load_dataset(data, revision=REVISIONS.get(data))
-    splits = {split: check_rows(data, split, loaded.get(split, ())) for split in SPLITS}
-    if data == DATASET and {split: len(rows) for split, rows in splits.items()} != SPLITS:
-        stop(f"{data} no longer has {SPLITS} sentences, as it had when this kit was written")
-    return splits
+    return {split: check_rows(data, split, loaded.get(split, ())) for split in SPLITS}
+
+
+def looks_like_a_path(name):
+    """Whether a value that names no folder was meant as one, not as a repository of the Hub."""
+    return (Path(name).exists() or name.count("/") > 1 or name.startswith(tuple("/.~'\""))
+            or name.endswith((".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")))
 
 
 def check_rows(data, split, loaded):
@@ -129,6 +134,9 @@ def check_rows(data, split, loaded):
 
 
 # --- 3. The classifier (3.2, 3.3)
+
+MODELS_THAT_FIT = "The kit takes encoders such as BERT, DistilBERT, RoBERTa, ELECTRA or ALBERT"
+
 
 def pick_device(name):
     """torch.device for auto, cpu, cuda or cuda:1. A GPU has to use its repeatable algorithms."""
@@ -155,9 +163,9 @@ def pick_precision(name, device):
 def load_encoder(checkpoint, seed):
     """A pretrained encoder with a new 5-class head drawn from the seed, and its tokenizer (3.2).
 
-    Drawn from the seed too is the pooler, the layer between [CLS] and the head, where the
-    checkpoint lacks it, as a masked-language model does. Stops where the checkpoint lacks any other
-    weight of the encoder, or brings a classification head of its own.
+    A masked-language model has no pooler, the layer between [CLS] and the head: it is then new as
+    well, drawn from the same seed. Stops where the checkpoint lacks any other weight of the
+    encoder, or brings a classification head of its own.
     """
     check_folder(checkpoint)
     revision = REVISIONS.get(checkpoint, "main")
@@ -180,6 +188,10 @@ def load_encoder(checkpoint, seed):
     if head - new:  # a head of another number of classes is not among the missing keys either
         stop(f"{checkpoint} has a classification head already; training starts from a pretrained "
              "encoder, whose new head is drawn from the seed")
+    if None in (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id,
+                tokenizer.pad_token_id, tokenizer.unk_token_id):
+        stop(f"the tokenizer of {checkpoint} lacks [CLS], [SEP], [MASK], [PAD] or [UNK]. "
+             f"{MODELS_THAT_FIT}")
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         stop(f"{checkpoint} has a vocabulary of {len(tokenizer)} wordpieces and embeddings for "
              f"{model.get_input_embeddings().num_embeddings}: they do not belong together")
@@ -203,10 +215,10 @@ def load_tokenizer(checkpoint, revision, config):
 
 
 def check_folder(checkpoint):
-    """Stops unless a checkpoint that is a path has a config, weights and a vocabulary."""
+    """Stops unless a checkpoint that is a path has a config, weights and a vocabulary to read."""
     folder = Path(checkpoint)
     if not folder.is_dir():
-        if folder.exists() or checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") > 1:
+        if looks_like_a_path(checkpoint):
             stop(f"--checkpoint {checkpoint} is not a folder")
         return  # a model of the Hub
     for patterns in ("config.json", "*.safetensors *.bin", "tokenizer.json vocab.* *.model"):
@@ -214,8 +226,34 @@ def check_folder(checkpoint):
         if not files:
             stop(f"--checkpoint {checkpoint} lacks {' or '.join(patterns.split())}")
         for path in files:
+            if not os.access(path, os.R_OK):
+                stop(f"{path} cannot be read by this account; its owner can allow it with chmod")
             if path.stat().st_size < 1024 and path.read_bytes().startswith(LFS_POINTER):
                 stop(f"{path} is a Git-LFS pointer; git lfs pull fetches the file itself")
+
+
+def check_encoder(model, tokenizer, ids):
+    """Stops unless the explainers can ask this model. It has to know the wordpieces of the text,
+    ids (lists of int), and to give a sentence the same logits alone, padded beside a longer one,
+    and from its embeddings."""
+    unknown = sum(x.count(tokenizer.unk_token_id) for x in ids) / sum(map(len, ids))
+    if unknown > 0.1:
+        stop(f"{unknown:.0%} of the text's wordpieces are unknown ([UNK]) to the vocabulary of "
+             "--checkpoint: it is incomplete, or of another language")
+    short, long = min(ids, key=len), max(ids, key=len)
+    alone, padded = (pad(tokenizer, x, model.device) for x in ([short], [short, long]))
+    model.eval()
+    try:
+        with torch.inference_mode():
+            embedded = model(inputs_embeds=model.get_input_embeddings()(alone["input_ids"]),
+                             attention_mask=alone["attention_mask"]).logits[0]
+            gap = max((x - model(**alone).logits[0]).abs().max()
+                      for x in (embedded, model(**padded).logits[0]))
+    except (TypeError, ValueError, RuntimeError) as error:
+        stop(f"{type(model).__name__} cannot be explained: {one_line(error)}. {MODELS_THAT_FIT}")
+    if gap > 1e-3:
+        stop(f"{type(model).__name__} gives a sentence other logits alone than in a batch or from "
+             f"its embeddings (by {gap:.2g}). {MODELS_THAT_FIT}")
 
 
 def checkpoint_digest(checkpoint):
@@ -295,7 +333,8 @@ def add_training_flags(parser):
     parser.add_argument("--epochs", type=positive_int, default=10, help="at most this many (A7)")
     parser.add_argument("--patience", type=positive_int, default=2,
                         help="epochs without a lower validation loss before training stops")
-    parser.add_argument("--learning-rate", type=float, default=2e-5, help="after the warm-up")
+    parser.add_argument("--learning-rate", type=number(above=0), default=2e-5,
+                        help="after the warm-up")
     parser.add_argument("--batch-size", type=positive_int, default=TRAIN_BATCH,
                         help="sentences a step")
     parser.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
@@ -305,8 +344,9 @@ def add_training_flags(parser):
 
 
 def already_trained(args, device):
-    """Whether models/<model>_<seed>/ is there. Stops where other seeds of this model were trained
-    with other flags, and where students of the model are there although it has to be trained."""
+    """Whether models/<model>_<seed>/ is there, so that nothing is to be done. Stops where other
+    seeds of this model were trained with other flags, and where the model is a teacher that is gone
+    while its students are there: they name it in their config.json (02)."""
     others = ("artifacts", "data", "device", "model", "seed", "checkpoint")
     settings = {flag: value for flag, value in vars(args).items() if flag not in others}
     settings |= {"precision": pick_precision(args.precision, device),
@@ -328,9 +368,9 @@ def already_trained(args, device):
 def shuffled_batches(lengths, size, seed, epoch, group_by_length):
     """Index lists of one epoch's batches, by seed and epoch. lengths: tokens of each sentence."""
     order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
-    if group_by_length:  # sort by length within each 50 batches, then shuffle the batches
-        fifty = np.arange(len(order)) // (50 * size)
-        order = order[np.lexsort((np.array(lengths)[order], fifty))]  # by fifty, then by length
+    if group_by_length:  # within each chunk of 50 batches, sort by length; then shuffle the batches
+        chunk = np.arange(len(order)) // (50 * size)
+        order = order[np.lexsort((np.array(lengths)[order], chunk))]  # by chunk, then by length
     batches = np.split(order, range(size, len(order), size))
     if group_by_length:
         np.random.default_rng([seed, epoch, 1]).shuffle(batches)
@@ -352,6 +392,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     ids = {split: encode(tokenizer, [row["text"] for row in splits[split]]) for split in used}
     labels = {split: torch.tensor([row["label"] for row in splits[split]], device=device)
               for split in used}
+    check_encoder(model, tokenizer, ids["train"])
 
     def batch_loss(split, indices, epoch):
         batch = [ids[split][i] for i in indices]
@@ -420,9 +461,14 @@ def save_classifier(model, tokenizer, log, args):
     artifacts, name = Path(args.artifacts), f"{args.model}_{args.seed}"
     partial = artifacts / "models" / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    write_json(partial / "training_log.json", log)
+    try:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        write_json(partial / "training_log.json", log)
+    except (OSError, SafetensorError) as error:  # a full disk
+        shutil.rmtree(partial, ignore_errors=True)
+        stop(f"models/{name} could not be written: {one_line(error)}. --artifacts DIR "
+             "(ARTIFACTS=DIR for run_all.sh) writes elsewhere")
     for stale in (*artifacts.glob(f"explanations/{name}.*"), *artifacts.glob(f"probes/{name}.*")):
         stale.unlink()
     delete_measures(artifacts, name)
@@ -431,6 +477,15 @@ def save_classifier(model, tokenizer, log, args):
 
 
 # --- 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
+
+def what_is_read(tokenizer, text):
+    """The beginning of a text that the model reads: 254 wordpieces beside [CLS] and [SEP] (3.3)."""
+    read, (_, spans) = encode(tokenizer, [text])[0][1:-1], token_spans(tokenizer, text)
+    n = len(read)
+    while n < len(spans) and token_ids(tokenizer, text[:spans[n - 1][1]]) != tuple(read[:n]):
+        n -= 1  # a word that is cut in two can have other wordpieces
+    return text[:spans[n - 1][1]] if n < len(spans) else text
+
 
 def token_ids(tokenizer, text):
     """The wordpiece ids of a text, without [CLS] and [SEP], as predict_proba takes them."""
@@ -510,13 +565,13 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
     (3.3, A31). reference: the embedding (width,) of an absent token; None is that of [MASK].
     Returns tokens and spans of the n wordpieces, attributions (n, 5), special_attributions (2, 5)
     of [CLS] and [SEP] (they share the value of a group that was not split, A12) and base_values
-    (5,), the probabilities where all are absent. The three add up to the probabilities of the text,
-    to 1e-6 on a CPU; if not: ArithmeticError.
+    (5,), the probabilities where all are absent. The sum of these three is the probabilities of the
+    text, to 1e-6 on a CPU and 1e-5 on a GPU; if not: ArithmeticError.
     """
     import shap
     known = {}  # {wordpiece ids: probabilities}, for SHAP asks about many inputs twice
 
-    def f(coalitions):  # of wordpiece ids, each with [CLS] and [SEP]
+    def f(coalitions):  # rows of ids with [CLS] and [SEP], in which absent tokens are [MASK]
         inputs = [tuple(int(i) for i in coalition[1:-1]) for coalition in coalitions]
         new = [x for x in dict.fromkeys(inputs) if x not in known]
         known.update(zip(new, predict_proba(model, tokenizer, new)))
@@ -563,25 +618,26 @@ def kit_commit():
     kit = Path(__file__).parent
     if not (kit / ".git").exists() or not shutil.which("git"):
         return "unknown"
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=kit, check=False,
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=kit, check=False, env=env,
                          capture_output=True, text=True)
     return git.stdout.strip() or "unknown"
 
 
-def agree(artifacts, name, settings, made, **told):
-    """Stops unless this run was made with these settings. The first call of a name writes them to
-    settings/<name>.json, later calls compare, as long as one of the files is there that are made
-    with them. So a run trains a model alike at every seed, and explains all models alike.
+def agree(artifacts, name, settings, made, **notes):
+    """Settles with which settings a part of this run is made, in settings/<name>.json. If nothing
+    is there yet that was made with them, they are written; else it stops unless they are the same.
+    So a run trains a model alike at every seed, and explains all models alike.
 
-    settings: what decides the result, a dict that JSON can hold; told: noted beside it, never
-    compared. made: the files, as patterns in the folder.
+    settings: what decides the result, a dict that JSON can hold. made: what is made with it, as
+    patterns of files. notes: written beside the settings, never compared.
     """
     artifacts, settings = Path(artifacts), jsonable(settings)
     path = artifacts / "settings" / f"{name}.json"
     if not path.is_file() or not any(path for pattern in made for path in artifacts.glob(pattern)):
-        write_json(path, settings | {"told": told})
+        write_json(path, settings | {"notes": notes})
     made_with = read_json(path)
-    for key in sorted((made_with.keys() | settings.keys()) - {"told"}):
+    for key in sorted((made_with.keys() | settings.keys()) - {"notes"}):
         if made_with.get(key) != settings.get(key):
             files = " and ".join(f"{artifacts / pattern}" for pattern in made)
             stop(f"the {name} of this run has {key} {made_with.get(key)}, not {settings.get(key)}. "
@@ -653,7 +709,8 @@ def explained_models(artifacts, subset):
 
 
 def delete_measures(artifacts, name):
-    """Deletes what 04 measured of all models, and 05 of this one: it no longer fits."""
+    """Deletes what 04 measured, whose files hold all models together, and what 05 measured of this
+    one: they were of what was there before."""
     for path in Path(artifacts).glob("measures/*.jsonl"):
         of_model = path.stem.partition(".")[2]  # words.bert_42 is 05's; faithfulness is 04's
         if of_model in ("", name):
@@ -701,8 +758,11 @@ def write_text(path, text):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # of a full disk
 
 
 def jsonable(value):
@@ -730,12 +790,13 @@ LFS_POINTER = b"version https://git-lfs"
 def cli(doc, *flags):
     """The parser of a script with this docstring, with those flags that several scripts share."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 shows ? for “
-        stream.reconfigure(errors="replace")
+        if hasattr(stream, "reconfigure"):  # a notebook's stream, or a closed one, has not
+            stream.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
                                      allow_abbrev=False)
     parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
     shared = {
-        "--artifacts": {"default": "artifacts", "metavar": "DIR",
+        "--artifacts": {"default": "artifacts", "metavar": "DIR", "type": folder_name,
                         "help": "the folder through which the stages pass their files"},
         "--data": {"default": DATASET, "metavar": "ID|DIR", "help": "a data set of the Hub, or a "
                    "folder with train, validation (or dev) and test .jsonl of text and label"},
@@ -752,11 +813,30 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Docstrings as they are written, and every default shown."""
 
 
-def positive_int(text):
-    """Parse a positive integer, also a seed: NumPy and PyTorch take those of 32 bits."""
-    if not text.isdecimal() or int(text) not in range(1, 2**32):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {2**32 - 1}")
-    return int(text)
+def number(least=-math.inf, largest=math.inf, above=-math.inf, kind=float):
+    """A parser of numbers from least to largest, and greater than above."""
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (least <= value <= largest and above < value < math.inf):
+            bounds = {"at least": least, "at most": largest, "above": above}
+            said = [f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound)]
+            what = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what}, {', '.join(said)}")
+        return value
+    return parse
+
+
+positive_int = number(least=1, largest=2**32 - 1, kind=int)  # NumPy and PyTorch take such a seed
+
+
+def folder_name(text):
+    """A folder to write to, whose name every library can write: in UTF-8."""
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8")
+    return text
 
 
 def model_name(text):
@@ -784,6 +864,8 @@ def run(main, args):
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EEXIST,
                                errno.ENOTDIR):
             raise
+        if error.filename and Path(error.filename).is_file():
+            stop(f"{error.strerror}: {error.filename}; the file's owner can allow it with chmod")
         stop(f"{error.strerror}: {error.filename or 'the disk'}. What is finished is kept. "
              "--artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
     print(f"{Path(sys.argv[0]).stem}: {time.monotonic() - started:.0f} s")

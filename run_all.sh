@@ -4,14 +4,15 @@
 #   paper   the paper's models and SST-5, from the Hub; for a T4 (the default where CUDA is available)
 #   cpu     a small real BERT and rated movie snippets, from the Python package index; for two CPU
 #           cores (the default elsewhere)
-#   smoke   random models and template sentences; no network, about a minute
+#   smoke   random models and template sentences; no network, one to three minutes
 #   test    sets up and runs the tests
 #
 # Settings, as environment variables. A relative path counts from the folder that you are in.
 #   SEEDS="42 43 44"  train every model once for each of these seeds. BERT of one seed is compared with
 #                     BERT of the next one, the last with the first; with one seed, BERT is therefore
 #                     trained with seed + 1 too
-#   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label
+#   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label,
+#                     or a data set of the Hub, such as SetFit/sst5
 #   PER_CLASS=30      test sentences of each class to explain
 #   EXTRA="kd_twice kd_perturbed kd_hidden"   ablations of KD-aligned to train and explain as well
 #   ARTIFACTS=DIR     where everything is written (default: artifacts for paper, artifacts-smoke,
@@ -21,6 +22,9 @@
 #   TORCH_INDEX=URL   for tests/environment.py, which installs: an index with CPU builds of torch
 # Finished models and explained sentences are kept: after an interruption, run the same command to resume.
 # The artifacts folder holds one run: to make something in it again, delete it.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # for sh run_all.sh
+# What notebooks, conda and clusters export, and what would mislead cd, Python, a stage or pip.
+unset CDPATH MPLBACKEND PYTHONSAFEPATH PYTHONHOME LOCAL_RANK PIP_USER PIP_TARGET
 set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")"
@@ -45,20 +49,30 @@ for model in ${EXTRA:-}; do
   [[ " kd_twice kd_perturbed kd_hidden " = *" $model "* ]] || stop "EXTRA has '$model'; it takes kd_twice, kd_perturbed, kd_hidden"
 done
 
-# absolute PATH: the path as seen from the user's folder. What is not there is printed as it is: it may
-# be a name of the Hub.
+# absolute PATH: the path as seen from the user's folder. What is not there and does not look like a path
+# is printed as it is: it may be a name of the Hub.
 absolute() {
-  if [[ $1 != /* && -e $here/$1 ]]; then echo "$here/$1"; else echo "$1"; fi
+  local path=${1/#\~\//$HOME/}
+  [[ $path != *[\"\']* || -e $path ]] || stop "$path has quotes in it, which a notebook's %env keeps: leave them out"
+  if [[ $path != /* && -e $here/$path ]]; then path=$here/$path; fi
+  [[ $path != [/.]* || -d $path ]] || stop "$path is not a folder"
+  echo "$path"
 }
 
 # --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv
 
 # tests/environment.py prints what a Python lacks, a requirement a line; with "install" it installs that.
 # Where it cannot go on, it says why and ends with 2.
+exec 8< .  # of two first runs one waits here, where flock is there
+if command -v flock > /dev/null; then flock 8; fi
 python=python3
-lacking=$($python tests/environment.py) || exit 2
+lacking=$($python tests/environment.py 2> /dev/null) || lacking=everything
 if [ -n "$lacking" ] && [ ! -d /kaggle ]; then
-  [ -x .venv/bin/python ] || { echo "set-up: making .venv, a few minutes"; python3 -m venv .venv; }
+  if ! .venv/bin/python -m pip --version > /dev/null 2>&1; then  # no .venv, or a broken one
+    python3 tests/environment.py > /dev/null || exit 2  # says so if this Python is too old
+    echo "set-up: making .venv, a few minutes"
+    python3 -m venv --clear .venv || exit 2
+  fi
   python=.venv/bin/python
   lacking=$($python tests/environment.py) || exit 2
 fi
@@ -88,6 +102,7 @@ export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
+# The queue holds shell commands; xargs runs $jobs of them at a time.
 queue=()
 stage() {  # stage 01_train.py --model bert ...: adds a command to the queue, quoted for a shell
   queue+=("$(printf '%q ' "$python" "$@" --artifacts "$out")")
@@ -107,7 +122,7 @@ run_queue() {  # runs the commands of the queue, $jobs at a time; on a CPU they 
 students="${EXTRA:-} kd_aligned kd_tinybert distilbert"
 train_flags="" explain_flags="" probe_flags="" per_class=30
 case $preset in
-paper)  # every number is the scripts' default, which is the paper's
+paper)  # every number is the scripts' default: the paper's, or an assumption of the README
   out=artifacts data=SetFit/sst5
   bert=$(absolute "${BERT:-bert-base-uncased}")
   distilbert=$(absolute "${DISTILBERT:-distilbert-base-uncased}")
@@ -144,9 +159,10 @@ if [ -n "${ARTIFACTS:-}" ]; then
   out=$ARTIFACTS
   if [[ $out != /* ]]; then out=$here/$out; fi
 fi
+exec 8<&-
 mkdir -p "$out" || exit 2
 if command -v flock > /dev/null; then  # held by the stages too, should they outlive this shell
-  exec 9> "$out/.lock"
+  exec 9< "$out"
   flock -n 9 || stop "another run works in $out"
 fi
 
@@ -167,7 +183,7 @@ train() {  # train kd_aligned 42
   stage "$@" --model $model --seed $seed $train_flags --data "$data"
 }
 
-explain() {  # explain bert 42 shap ig
+explain() {  # explain bert 42 shap ig; further flags may follow
   local model=$1 seed=$2; shift 2
   stage 03_explain.py --model $model --seed $seed --methods "$@" $explain_flags $subset --data "$data"
 }
@@ -201,7 +217,7 @@ run_queue
 each $first "bert $students" probe; run_queue
 report
 if [ -n "$others" ]; then
-  each "$others" bert train; run_queue
+  each "$others" bert train; run_queue  # the first of them is there already
   each "$others" "$students" train; run_queue
   each "$others" "bert $students" explain shap ig; run_queue
   each "$others" "bert $students" probe; run_queue

@@ -51,7 +51,7 @@ def install(unmet, installed, kaggle):
             held.flush()
             arguments = ["-c", held.name, *unmet]
         else:
-            arguments = [TORCH, "-r", str(REQUIREMENTS)]
+            arguments = [TORCH if line.startswith("torch") else line for line in unmet]
             if os.environ.get("TORCH_INDEX"):
                 arguments += ["--extra-index-url", os.environ["TORCH_INDEX"]]
         pip = subprocess.run([*PIP, *arguments], capture_output=True, text=True)
@@ -69,7 +69,8 @@ def why_pip_failed(output, unmet):
     if "from versions: none" in output:
         return (f"{what} cannot be installed, the package index is out of reach. On Kaggle: "
                 "Settings > Internet on")
-    errors = [line for line in output.splitlines() if line.startswith("ERROR")]
+    lines = output.splitlines() or ["it said nothing"]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
     return f"pip failed: {' '.join(errors)[:300]}"
 
 

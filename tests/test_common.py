@@ -374,7 +374,7 @@ def test_the_first_call_settles_how_a_run_is_made(tmp_path, capsys):
     (tmp_path / "models" / "bert_42").mkdir()
     settle(epochs=2, rate=0.1)
     assert read_json(tmp_path / "settings/bert.json") == {
-        "epochs": 2, "rate": 0.1, "told": {"checkpoint": "x"}}
+        "epochs": 2, "rate": 0.1, "notes": {"checkpoint": "x"}}
     for other in ({"epochs": 3, "rate": 0.1}, {"epochs": 2}, {"epochs": 2, "rate": 0.1, "k": 1}):
         with pytest.raises(SystemExit) as stopped:
             settle(**other)

@@ -35,11 +35,13 @@ def test_kaggle_gets_only_what_it_lacks_and_keeps_the_rest(pip):
     assert pip.held == ["torch==2.10.0+cu128", "huggingface-hub==0.33.2"]
 
 
-def test_elsewhere_everything_is_installed_with_the_tested_torch(pip, monkeypatch):
+def test_elsewhere_what_is_lacking_is_installed_and_the_tested_torch(pip, monkeypatch):
     monkeypatch.setenv("TORCH_INDEX", "https://example.org/cpu")
-    environment.install(["lime==0.2.0.1"], THERE, kaggle=False)
-    assert pip.arguments == [environment.TORCH, "-r", str(environment.REQUIREMENTS),
-                             "--extra-index-url", "https://example.org/cpu"]
+    environment.install(["torch>=2.6", "lime==0.2.0.1"], {}, kaggle=False)
+    assert pip.arguments == [environment.TORCH, "lime==0.2.0.1", "--extra-index-url",
+                             "https://example.org/cpu"]
+    environment.install(["pytest>=8"], THERE, kaggle=False)
+    assert pip.arguments[0] == "pytest>=8"  # torch is there
 
 
 @pytest.mark.parametrize("output, words", [
@@ -49,6 +51,7 @@ def test_elsewhere_everything_is_installed_with_the_tested_torch(pip, monkeypatc
     ("ERROR: Could not find a version that satisfies the requirement datasets>=3.0 (from versions: "
      "none)\nERROR: No matching distribution found for datasets>=3.0\n", ["Internet on"]),
     ("ERROR: Could not install packages: No space left on device\n", ["No space left"]),
+    ("/usr/bin/python: No module named pip\n", ["No module named pip"]),
 ])
 def test_what_pip_refuses_is_one_line(pip, capsys, output, words):
     pip.returncode, pip.output = 1, output

@@ -44,7 +44,7 @@ def make_artifacts(folder, smoke, models, n):
         for part in (model.eval(), tokenizer):
             part.save_pretrained(folder / "models" / name)
         common.write_json(folder / f"settings/{name.rpartition('_')[0]}.json",
-                          {"told": {"checkpoint": "a/folder"}})
+                          {"notes": {"checkpoint": "a/folder"}})
         common.write_json(folder / "models" / name / "training_log.json", [{"seconds": 1.5}] * 2)
         phi, more = np.random.default_rng(seed), {"completeness_gap": [0.1], "base_values": [0.2]}
         shap = [explained(model, tokenizer, row["text"], phi.normal(size=99), **more) | row

@@ -1,4 +1,5 @@
 """Other people's text, checkpoints and settings: the right value, or one line and exit status 2."""
+import io
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from common import (encode, explain_shap, load_classifier, load_encoder, load_splits,
-                    mean_embedding, predict_proba, save_classifier, token_spans)
+from common import (check_encoder, cli, encode, explain_shap, load_classifier, load_encoder,
+                    load_splits, mean_embedding, predict_proba, save_classifier, token_ids,
+                    token_spans, what_is_read)
 from conftest import ROOT
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from test_common import CPU, training_args
 
@@ -94,6 +97,26 @@ def test_a_text_without_a_wordpiece_is_explained_by_nothing(scripts, tiny):
     assert row["base_values"] == pytest.approx(predict_proba(*tiny, ["\u200b"])[0])
 
 
+def test_a_long_text_is_explained_as_far_as_it_is_read(scripts, tiny):
+    model, tokenizer = tiny
+    for word in ("film ", "quibbling "):  # of one wordpiece, of several
+        text = "a " + word * 400
+        read, ids = what_is_read(tokenizer, text), token_ids(tokenizer, text)
+        n = len(token_ids(tokenizer, read))
+        assert text.startswith(read) and token_ids(tokenizer, read) == ids[:n] and 245 < n <= 254
+        assert what_is_read(tokenizer, read) == read
+    assert predict_proba(model, tokenizer, ["a film " * 127]) == pytest.approx(
+        predict_proba(model, tokenizer, ["a film " * 400]))
+    row = scripts["03"].explain_ig(model, tokenizer, read, torch.zeros(32), steps=2)
+    assert len(row["tokens"]) == len(row["attributions"]) == n
+
+
+def test_a_wordpiece_of_two_words_counts_for_one(scripts):
+    text = "cafe\u0301s film"  # the accent is no letter: \w+ finds cafe, s, film
+    found = scripts["04"].positions_of_words(text, [[0, 6], [7, 11]])
+    assert found == {"cafe": [0], "s": [], "film": [1]}
+
+
 def test_text_in_other_forms_is_the_same_text(text):
     rows = b'{"text": "caf\xc3\xa9 %d", "label": %d}\n'
     plain = b"".join(rows % (i, i) for i in range(5))
@@ -127,6 +150,15 @@ def test_text_that_cannot_be_used_is_named_in_one_line(text, capsys, lines, says
     one_line(stopped.value.code, capsys.readouterr().err, says)
 
 
+@pytest.mark.parametrize("data", ["/x/text", "./text", "~/text", "reviews.csv", "train.jsonl",
+                                  '"/x/text"', "a/b/c", __file__])
+def test_what_looks_like_a_path_is_no_repository_of_the_hub(capsys, data):
+    with pytest.raises(SystemExit) as stopped:
+        load_splits(data)
+    one_line(stopped.value.code, capsys.readouterr().err, data.removeprefix("./"),
+             "--data takes a folder")
+
+
 def test_too_few_sentences_of_a_class_are_found_before_training(text, call, tmp_path):
     status, _, err = call("03", "--data", text(), "--artifacts", tmp_path / "out")
     one_line(status, err, "fewer than 30 sentences", "PER_CLASS=1")
@@ -143,7 +175,8 @@ def loads(checkpoint, *args):
 
 
 @pytest.mark.parametrize("spoil, says", [
-    (lambda folder: [path.unlink() for path in folder.glob("*token*")], "tokenizer.json or vocab"),
+    (lambda folder: [path.unlink() for pattern in ("*token*", "vocab*")
+                     for path in folder.glob(pattern)], "tokenizer.json or vocab"),
     (lambda folder: (folder / "model.safetensors").unlink(), "lacks *.safetensors or *.bin"),
     (lambda folder: (folder / "config.json").unlink(), "lacks config.json"),
     (lambda folder: (folder / "model.safetensors").write_bytes(
@@ -199,6 +232,38 @@ def test_a_cased_checkpoint_keeps_capitals_and_accents(smoke, tmp_path, said):
     assert load_encoder(str(smoke / "random-tinybert"), 1)[1].tokenize("FILM") == ["film"]
 
 
+def test_a_tokenizer_without_the_special_tokens_is_refused(checkpoint, capsys):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, unk_token="[UNK]",
+                                         pad_token="[PAD]").save_pretrained(checkpoint)
+    edit_json(checkpoint / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    one_line(loads(checkpoint), capsys.readouterr().err, "lacks [CLS], [SEP], [MASK]", "ELECTRA")
+
+
+def test_text_of_another_language_is_refused(tiny, capsys):
+    model, tokenizer = tiny
+    texts = ["a good film"] * 9
+    check_encoder(model, tokenizer, encode(tokenizer, [*texts, "影"]))
+    with pytest.raises(SystemExit) as stopped:
+        check_encoder(model, tokenizer, encode(tokenizer, [*texts, "这部电影很好看"]))
+    one_line(stopped.value.code, capsys.readouterr().err, "of the text's wordpieces are unknown")
+
+
+def test_a_model_that_reads_its_padding_is_refused(tiny, capsys):
+    model, tokenizer = tiny
+    plain = model.forward
+
+    def forward(attention_mask=None, **inputs):  # as FNet does
+        return plain(attention_mask=torch.ones_like(attention_mask), **inputs)
+
+    ids = encode(tokenizer, ["good", "a good film , really , and more of it"])
+    check_encoder(model, tokenizer, ids)
+    model.forward = forward
+    with pytest.raises(SystemExit) as stopped:
+        check_encoder(model, tokenizer, ids)
+    one_line(stopped.value.code, capsys.readouterr().err, "other logits alone than in a batch")
+
+
 def test_a_student_of_another_vocabulary_is_refused_before_training(smoke, tmp_path, call):
     folder = shutil.copytree(smoke / "random-tinybert", tmp_path / "other")
     pieces = (folder / "vocab.txt").read_text().replace("\nfilm\n", "\nflim\n")
@@ -252,7 +317,37 @@ def test_a_file_in_the_place_of_the_artifacts_is_found_before_training(smoke, tm
 @pytest.mark.parametrize("seed", ["-1", "0", "1.5", str(2**32)])
 def test_a_seed_that_no_generator_takes_is_refused(call, seed):
     status, _, err = call("01", "--model", "bert", "--checkpoint", "x", f"--seed={seed}")
-    one_line(status, err, f"'{seed}' is not a whole number from 1")
+    one_line(status, err, f"'{seed}' is not a whole number, at least 1")
+
+
+@pytest.mark.parametrize("flag", ["--temperature=0", "--temperature=-2", "--alpha=nan", "--beta=x",
+                                  "--learning-rate=-1", "--hidden-weight=-1", "--perturb-rate=1.5",
+                                  "--epochs=0.5", "--artifacts=\udcff"])
+def test_a_number_out_of_range_is_refused_at_once(call, flag):
+    status, _, err = call("02", "--checkpoint", "x", flag)
+    one_line(status, err, flag.partition("=")[0], "is not")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tiny, tmp_path, capsys, monkeypatch):
+    def save_pretrained(folder):
+        folder.mkdir(parents=True)
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tiny[0], "save_pretrained", save_pretrained)
+    with pytest.raises(SystemExit) as stopped:
+        save_classifier(*tiny, [], training_args(tmp_path))
+    one_line(stopped.value.code, capsys.readouterr().err, "No space left", "--artifacts DIR")
+    assert not list((tmp_path / "models").iterdir())
+
+
+def test_what_a_notebook_exports_and_its_streams_do_no_harm(smoke, tmp_path, monkeypatch):
+    done = subprocess.run(
+        [sys.executable, "-c", "import common, importlib; importlib.import_module('06_figures')"],
+        cwd=ROOT, env=os.environ | {"MPLBACKEND": "module://no_such_backend"}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    for stream in (io.StringIO(), None):  # of a kernel; closed
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli("x").parse_args([]).artifacts == "artifacts"
 
 
 def test_a_terminal_without_utf_8_shows_what_it_can(smoke, tmp_path):
@@ -272,20 +367,31 @@ def test_settings_are_checked_first(settings, says):
     one_line(done.returncode, done.stderr, says)
 
 
-@pytest.mark.parametrize("argv", [["gpu"], ["smoke", "DATA=x"]])
-def test_words_that_are_no_preset_are_refused(argv):
-    done = subprocess.run(["bash", "run_all.sh", *argv], cwd=ROOT, capture_output=True, text=True)
-    one_line(done.returncode, done.stderr, argv[-1])
+@pytest.mark.parametrize("command", [["bash", "gpu"], ["bash", "smoke", "DATA=x"], ["sh", "gpu"]])
+def test_words_that_are_no_preset_are_refused(command):
+    shell, *words = command
+    done = subprocess.run([shell, "run_all.sh", *words], cwd=ROOT, capture_output=True, text=True)
+    one_line(done.returncode, done.stderr, words[-1])
 
 
-def test_a_kit_inside_another_repository_does_not_name_its_commit(tmp_path):
+def test_the_kits_own_commit_is_named(tmp_path):
+    def git(folder, *command):
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x", *command], cwd=folder,
+                       check=True, capture_output=True)
+
+    def named(**env):
+        done = subprocess.run([sys.executable, "-c", "import common; print(common.kit_commit())"],
+                              cwd=kit, env=os.environ | env, capture_output=True, text=True)
+        return done.stdout.strip()
+
     kit = tmp_path / "outer" / "kit"
     kit.mkdir(parents=True)
     shutil.copy(ROOT / "common.py", kit)
-    for command in (["init", "-q"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-q",
-                                     "--allow-empty", "-m", "x"]):
-        subprocess.run(["git", *command], cwd=kit.parent, check=True)
-    done = subprocess.run([sys.executable, "-c", "import common; "
-                           "print(common.kit_commit())"], cwd=kit,
-                          capture_output=True, text=True, check=True)
-    assert done.stdout == "unknown\n"
+    git(kit.parent, "init", "-q")
+    git(kit.parent, "commit", "-q", "--allow-empty", "-m", "x")
+    assert named() == "unknown"  # it lies inside another repository
+    git(kit, "init", "-q")
+    git(kit, "add", "common.py")
+    git(kit, "commit", "-q", "-m", "y")
+    own = named()
+    assert len(own) >= 7 and named(GIT_DIR=str(kit.parent / ".git")) == own  # of a git hook

@@ -100,19 +100,19 @@ def test_polarity_words_by_hand(probes):
 
 def test_shares_by_hand_and_their_chance_by_all_draws(probes):
     row = explained("the dullest film.", ["the", "dull", "est", "film", "."], [.1, 0, -.2, .4, .3])
-    dull = probes.attribution_share(row, {"dullest", "awful"})
+    dull = probes.credit_of(row, {"dullest", "awful"})
     assert dull["share"] == pytest.approx(.2) and dull["token_share"] == 2 / 5
     assert not dull["not_in_top"]  # "est" is the third largest
     missing = [not {1, 2} & set(draw) for draw in combinations(range(5), 3)]
     assert dull["chance_not_in_top"] == np.mean(missing)
-    assert probes.attribution_share(row, {"the"})["not_in_top"]
-    nothing = probes.attribution_share(row, {"fine"})
+    assert probes.credit_of(row, {"the"})["not_in_top"]
+    nothing = probes.credit_of(row, {"fine"})
     assert nothing == {"share": 0, "token_share": 0, "not_in_top": None, "chance_not_in_top": None}
 
 
 def test_wrong_reasons_are_of_right_labels_with_such_words(probes):
     row = explained("the dull film", ["the", "dull", "film"], [.1, 0, .2], label=1)
-    found = probes.wrong_reason(True, probes.attribution_share(row, {"dull"}, k=1))
+    found = probes.wrong_reason(True, probes.credit_of(row, {"dull"}, k=1))
     assert [*found.values()] == pytest.approx([True, 2 / 3, 1 / 3])
     for label, words in ((0, {"dull"}), (1, {"bad"})):
         found = probes.words_row(row | {"label": label}, words)

@@ -98,9 +98,10 @@ def test_a_stage_that_is_run_wrongly_says_so_in_one_line(artifacts, call, smoke)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
-    with open(tmp_path / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = run_all("smoke", ARTIFACTS=str(tmp_path))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    done = run_all("smoke", ARTIFACTS=str(tmp_path))
+    os.close(folder)
     assert done.returncode == 2 and "another run works in" in done.stderr
 
 
@@ -118,13 +119,20 @@ case "$1" in -c) echo 2;; tests/*) ;; {fails}) exit 2;; *) echo "$@" >> "$LOG";;
     done = subprocess.run(["bash", "run_all.sh", preset], cwd=ROOT, env=os.environ | env,
                           capture_output=True, text=True)
     commands = log.read_text().replace("/a b", "/a_b").splitlines()
-    return commands, done.returncode, [*done.stderr.splitlines(), ""][-2 if done.stderr else -1]
+    return commands, done.returncode, ["", *done.stderr.splitlines()][-1]
 
 
 def test_a_failed_stage_ends_the_run_and_is_named_last(tmp_path):
     commands, status, last = commands_of("paper", tmp_path, fails="02_distill.py")
     assert status == 2 and last.startswith("error: a stage failed")
     assert {line[:2] for line in commands} <= {"03", "01"}
+
+
+@pytest.mark.parametrize("setting, value, says", [
+    ("DISTILBERT", "/missing", "/missing is not a folder"), ("TINYBERT", '"/x/y"', "has quotes")])
+def test_the_paths_of_a_preset_are_checked_first(tmp_path, setting, value, says):
+    commands, status, last = commands_of("paper", tmp_path, **{setting: value})
+    assert (commands, status) == ([], 2) and says in last
 
 
 def test_the_first_seed_and_its_report_come_first(tmp_path):
@@ -142,15 +150,15 @@ def test_the_first_seed_and_its_report_come_first(tmp_path):
 def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
     texts = [ROOT / "README.md", *Path(ROOT).glob("0[1-6]_*.py")]
     said = [line for text in texts for line in re.findall(r"python (0\d_.*)", text.read_text())]
-    settings = {"EXTRA": "kd_twice kd_perturbed kd_hidden", "BERT": "a folder/it's bert"}
+    settings = {"EXTRA": "kd_twice kd_perturbed kd_hidden", "BERT": "a model/it's bert"}
     paper, cpu = (commands_of(preset, tmp_path, **settings)[0] for preset in ("paper", "cpu"))
     assert len(said) > 12 and len(paper) > 70 and len(cpu) > 25
     for line in said + paper + cpu:
         script, *argv = re.sub(r" {2,}.*|`.*", "", line).split()
-        if "folder/it's" not in argv:  # the argument with a space, whose quotes this line has lost
+        if "model/it's" not in argv:  # the argument with a space, whose quotes this line has lost
             scripts[script[:2]].parse_args(argv)
     trained = [line for line in paper if line[:2] in ("01", "02")]
-    assert sum("--checkpoint a folder/it's bert" in line for line in trained) == 4  # 43's twice
+    assert sum("--checkpoint a model/it's bert" in line for line in trained) == 4  # 43's twice
     for seed in (42, 44):  # BERT and each further model once a seed
         assert sum(f"--seed {seed} --data SetFit/sst5" in line for line in trained) == 8
     by_lime = [line for line in paper if " lime " in line]  # of the first seed only
