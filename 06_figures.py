@@ -344,7 +344,7 @@ CLAIMS = (
     Claim(2, "4.1", "broadly similar performance on the SST-5 test set",
           (Comparison("accuracy", "distilbert", "bert", above=-0.05, below=0.05),
            Comparison("accuracy", "kd_tinybert", "bert", above=-0.05, below=0.05)),
-          "twice the largest difference between two models of the paper, 0.024"),
+          "about twice the largest difference between two models of the paper, 0.024"),
     Claim(3, "4.2", "DistilBERT shows the largest confidence drop, followed by BERT, while "
           "KD-TinyBERT exhibits the smallest",
           (Comparison("ConfDrop@3", "distilbert", "bert", above=0),
@@ -363,8 +363,8 @@ CLAIMS = (
           "exhibits the lowest similarity",
           (Comparison("Jaccard@10", "bert/distilbert", "bert/kd_tinybert", above=0),
            Comparison("Jaccard@10", "bert/distilbert", "distilbert/kd_tinybert", above=0)),
-          "the order that the paper states; the second is not tested where both students start "
-          "from one checkpoint, for then they agree whatever distillation does"),
+          "where both students start from one checkpoint, the second does not count: they agree "
+          "whatever distillation does"),
     Claim(8, "4.3", "indicating clear reasoning drift",
           (Comparison("Jaccard@10", "bert/bert_next", "bert/kd_tinybert", above=0),),
           "less agreement than between two BERTs"),
@@ -883,18 +883,20 @@ the value follows the token; the others show on hover. Below a prediction: the p
 # --- The report
 
 RULE = (
-    "A claim holds where the 95% interval lies inside the stated range (with no reason beside it, "
-    "the order that the paper states), does not hold where it lies outside, else is undecided; of "
-    "several comparisons all must hold. So, as far as the intervals cover what they say, a claim "
-    "is wrongly found to hold in at most 2.5% of runs, and wrongly found not to hold in up to 2.5% "
-    "for each of its comparisons: 10% for the four of claim 18. The verdict is SHAP’s; LIME, the "
-    "slowest, explains the first seed alone. *Paper* is the verdict of the paper’s own means, "
-    "blank where it prints none. An interval is cut at the values that are possible. †: all values "
-    "are equal; the interval is ± 3.7 / n. n: seeds × sentences, or seeds × pairs of adjectives. A "
-    "difference from BERT of the next seed has a right interval if a BERT shifts its agreement "
-    "with all models by the same amount, which then cancels; else it is too narrow. The list of "
-    "claims and its ranges were last changed on 2026-11-28; runs of the seeds 42 to 46 and 50 to "
-    "52 had been seen before. A18 and the like are our readings, listed in the README.")
+    "A comparison holds where its 95% interval lies inside the stated range (where no reason is "
+    "given, the order that the paper states), does not hold where it lies outside, else is "
+    "undecided. A claim holds if all its comparisons hold, does not hold if one does not, else is "
+    "undecided. So, if the intervals have their 95% coverage, a claim is wrongly found to hold in "
+    "at most 2.5% of runs, and wrongly found not to hold in up to 2.5% for each of its "
+    "comparisons: 10% for the four of claim 18. The verdict is SHAP’s. LIME, the slowest, explains "
+    "the first seed alone, so that it cannot test claims 8 and 19. *Paper*: whether the paper’s "
+    "own means lie inside the ranges; in part: it prints some of them; blank: none. An interval is "
+    "cut at the values that are possible. n is seeds × sentences, or seeds × pairs of adjectives. "
+    "†: all n values are equal; the interval is ± 3.7 / n. Intervals of differences from BERT of "
+    "the next seed (8, 19) assume that a BERT agrees more, or less, with all models by the same "
+    "amount; else they are too narrow. The claims and ranges were last changed on 2026-11-28, "
+    "after runs of the seeds 42 to 46 and 50 to 52 had been seen; for these they are not "
+    "preregistered.")
 
 
 def claims_md(claims, display_name):
@@ -916,7 +918,7 @@ def claims_md(claims, display_name):
             title = escaped(one["metric"])
         ours += [f"*{claim['reason']}*"] if claim["reason"] else []
         lines.append({"": claim["claim"], "§": claim["section"], "the paper says": claim["quote"],
-                      "ours (range), *its reason*": "<br>".join(ours),
+                      "ours (range), *why this range*": "<br>".join(ours),
                       f"seeds {' '.join(map(str, seeds))}": "<br>".join(of_seeds),
                       "SHAP": claim["verdict"], "LIME": claim["lime"], "IG": claim["ig"],
                       "*Paper*": claim["paper"]})
@@ -939,8 +941,8 @@ def alignment_md(measures):
     share = ""
     if gap["low"] > 0:  # else KD-TinyBERT may agree with BERT as much as a second BERT does
         shares = ", ".join(f"{x / y:.0%}" for x, y in zip(gains, gaps))
-        share = (f" It closes {sum(gains) / sum(gaps):.0%} of the gap between KD-TinyBERT and BERT "
-                 f"of the next seed (seeds: {shares}).")
+        share = (f" This closes {sum(gains) / sum(gaps):.0%} of the gap between KD-TinyBERT and "
+                 f"BERT of the next seed (seeds: {shares}).")
     accuracy = {model: number(estimate(measures, "accuracy", model)["mean"])
                 for model in ("kd_aligned", "kd_tinybert", "bert")}
     seconds = measures["models"].groupby("model")["training_seconds"].mean()
@@ -949,7 +951,8 @@ def alignment_md(measures):
             f"hidden states (claim {QUESTION}). Its polarity cosine with BERT is higher by "
             f"{estimate_text(gain)}.{share} Accuracy {accuracy['kd_aligned']}, KD-TinyBERT "
             f"{accuracy['kd_tinybert']}, BERT {accuracy['bert']}; "
-            f"{seconds['kd_aligned'] / seconds['kd_tinybert']:.1f} times the training time.")
+            f"{seconds['kd_aligned'] / seconds['kd_tinybert']:.1f} times the training time of "
+            "KD-TinyBERT.")
 
 
 def summary_md(measures, display_name, claims):
@@ -971,8 +974,8 @@ def summary_md(measures, display_name, claims):
         changed = {seed: [claim for claim in claims
                           if claim["by_seed"].get(seed, claim["verdict"]) != claim["verdict"]]
                    for seed in seeds}
-        lines.append("Verdicts that one seed alone would change: " + "; ".join(
-            f"seed {seed}, {numbers_of(some)}" for seed, some in changed.items()) + ".")
+        lines.append("Verdicts that would differ if one seed alone had been run: " + "; ".join(
+            f"seed {seed}: {numbers_of(some)}" for seed, some in changed.items()) + ".")
     others = []
     for explainer in ("lime", "ig"):
         differ = [claim for claim in claims
@@ -980,8 +983,8 @@ def summary_md(measures, display_name, claims):
         rows = rows_of(measures, "cosine", "bert/kd_tinybert", explainer=explainer)
         there = sorted(set(rows["seed"])) if len(rows) else []
         of = "" if there == seeds else f" (seeds: {', '.join(map(str, there)) or 'none'})"
-        others.append(f"{EXPLAINERS[explainer]}{of} on {numbers_of(differ)}")
-    lines.append(f"Another verdict than SHAP’s: {'; '.join(others)}.")
+        others.append(f"{EXPLAINERS[explainer]}{of}: {numbers_of(differ)}")
+    lines.append(f"Verdicts that differ from SHAP’s: {'; '.join(others)}.")
     of_berts = []
     for title in ("Jaccard@10", "polarity cosine"):
         e = estimate(measures, title, "bert/bert_next")
@@ -1001,8 +1004,8 @@ def summary_md(measures, display_name, claims):
         one_start = ("" if gold_control(measures) != "bert/distilbert" else
                      " DistilBERT starts as KD-TinyBERT does and learns from gold labels, so it is "
                      "the gold-label control too: claims 10 and 17 are one comparison.")
-        lines.append(f"\\* A stand-in, not of the size that 3.2 gives. {places}. A verdict is on "
-                     f"the paper’s pattern, not on its models.{one_start}")
+        lines.append(f"\\* A stand-in, not of the size that Section 3.2 gives. {places}. A verdict "
+                     f"is on the paper’s pattern, not on its models.{one_start}")
     return "\n".join(f"- {line}" for line in lines)
 
 

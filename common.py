@@ -211,6 +211,7 @@ def load_tokenizer(checkpoint, revision, config):
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, do_lower_case=not has_capitals,
                                                   **settings)
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
+    tokenizer("影")  # an unknown word: an empty vocabulary fails here
     return tokenizer
 
 
