@@ -26,8 +26,7 @@ import torch
 from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, agree, cli, delete_measures, encode,
                     explain_all, explain_shap, explained_rows, load_classifier, load_subset,
                     mean_embedding, model_name, open_run, pad, pick_precision, positive_int,
-                    predict_proba, predicted_attributions, run, sentence_seed, stop, token_spans,
-                    top_k, what_is_read, write_jsonl)
+                    predict_proba, run, sentence_seed, stop, token_spans, what_is_read, write_jsonl)
 
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
 POLARITY_OUTPUT = len(LABELS)  # LIME explains a sixth output too: the polarity score
@@ -185,11 +184,7 @@ def main(args):
         path = artifacts / "explanations" / f"{name}.{method}.jsonl"
         if len(explained_rows(path)) < len(rows):
             delete_measures(artifacts, name)  # of earlier explanations
-        row = explain_all(path, rows, explain)[0]
-        if "tokens" in row:  # an example on the terminal: the five tokens of largest attribution
-            phi = predicted_attributions(row)
-            largest = ", ".join(f"{row['tokens'][i]} {phi[i]:+.3f}" for i in top_k(phi, 5))
-            print(f"    {row['id']} is {LABELS[row['predicted']]} because of {largest}")
+        explain_all(path, rows, explain)
 
 
 if __name__ == "__main__":

@@ -572,11 +572,6 @@ def record_of(measures, heading, title, keys):
                      "baseline": baseline}
 
 
-def mean_text(record):
-    """ "0.558 (0.393)", the mean and its baseline."""
-    return number(record["mean"]) + bracketed(record["baseline"])
-
-
 def bracketed(baseline):
     return "" if np.isnan(baseline) else f" ({number(baseline)})"
 
@@ -620,7 +615,7 @@ def cross_table(measures, display_name, heading):
         records += cells
         n, row_name = f"{cells[0]['n']:,}", escaped(display_name(keys[row_column]))
         line = lines.setdefault(row_name, {"": row_name, "n": n})
-        text = "; ".join(mean_text(cell) for cell in cells)
+        text = "; ".join(number(cell["mean"]) + bracketed(cell["baseline"]) for cell in cells)
         line[escaped(display_name(str(keys[column_column])))] = (
             text if n == line["n"] else f"n = {n}; {text}")
     return records, f"## {heading}\n{note}\n\n{markdown(list(lines.values()))}"
@@ -929,11 +924,16 @@ def numbers_of(claims):
     return ", ".join(str(claim["claim"]) for claim in claims) or "none"
 
 
+def seeds_text(e):
+    """ "0.667 (seeds: 0.691, 0.657, 0.652)" of an estimate."""
+    return f"{number(e['mean'])} (seeds: {', '.join(map(number, e['seeds'].values()))})"
+
+
 def alignment_md(measures):
-    """What KD-aligned gains and costs, in a few sentences. The share of a seed is its gain in
-    polarity cosine with BERT over its gap between KD-TinyBERT and BERT of the next seed."""
-    gain = estimate(measures, "polarity cosine", "bert/kd_aligned", "bert/kd_tinybert")
-    gap = estimate(measures, "polarity cosine", "bert/bert_next", "bert/kd_tinybert")
+    """What KD-aligned gains and costs. The share of a seed is its gain in polarity cosine with BERT
+    over its gap between KD-TinyBERT and BERT of the next seed."""
+    gain, gap = (estimate(measures, "polarity cosine", pair, "bert/kd_tinybert")
+                 for pair in ("bert/kd_aligned", "bert/bert_next"))
     seeds = [seed for seed in gap["seeds"] if seed in gain["seeds"]]
     if not seeds:
         return "KD-aligned and BERT of the next seed: not both in this run."
@@ -943,14 +943,13 @@ def alignment_md(measures):
         shares = ", ".join(f"{x / y:.0%}" for x, y in zip(gains, gaps))
         share = (f" This closes {sum(gains) / sum(gaps):.0%} of the gap between KD-TinyBERT and "
                  f"BERT of the next seed (seeds: {shares}).")
-    accuracy = {model: number(estimate(measures, "accuracy", model)["mean"])
-                for model in ("kd_aligned", "kd_tinybert", "bert")}
+    aligned, kd, bert = (number(estimate(measures, "accuracy", model)["mean"])
+                         for model in ("kd_aligned", "kd_tinybert", "bert"))
     seconds = measures["models"].groupby("model")["training_seconds"].mean()
     return ("**Can distillation keep the teacher’s reasons?** KD-aligned is distilled like "
             "KD-TinyBERT, and also on perturbed copies of each sentence and from the teacher’s "
             f"hidden states (claim {QUESTION}). Its polarity cosine with BERT is higher by "
-            f"{estimate_text(gain)}.{share} Accuracy {accuracy['kd_aligned']}, KD-TinyBERT "
-            f"{accuracy['kd_tinybert']}, BERT {accuracy['bert']}; "
+            f"{estimate_text(gain)}.{share} Accuracy {aligned}, KD-TinyBERT {kd}, BERT {bert}; "
             f"{seconds['kd_aligned'] / seconds['kd_tinybert']:.1f} times the training time of "
             "KD-TinyBERT.")
 
@@ -959,65 +958,54 @@ def summary_md(measures, display_name, claims):
     """The first lines of the report: at most seven, each of one thing."""
     seeds = sorted(measures["models"]["seed"].unique())
     covers = "trainings and sentences" if len(seeds) > 1 else "sentences alone, not trainings"
-    lines = [f"Seeds: {', '.join(map(str, seeds))}. The intervals cover {covers}; what rests on "
-             "LIME (claim 6) is of the first seed. "
-             "[explanations.html](explanations.html) shows the sentences, most drift first.",
-             alignment_md(measures)]
     of_paper, question = claims[:-1], claims[-1]
     by_verdict = {verdict: [claim for claim in of_paper if claim["verdict"] == verdict]
                   for verdict in (HOLDS, FAILS, OPEN, UNTESTED)}
-    lines.append(f"The paper’s {len(of_paper)} [claims](#claims). " + " ".join(
-        f"{verdict.capitalize()}: {len(some)} ({numbers_of(some)})."
-        for verdict, some in by_verdict.items())
-        + f" Its question for future work ({question['claim']}): {question['verdict']}.")
-    if len(seeds) > 1:
-        changed = {seed: [claim for claim in claims
-                          if claim["by_seed"].get(seed, claim["verdict"]) != claim["verdict"]]
-                   for seed in seeds}
-        lines.append("Verdicts that would differ if one seed alone had been run: " + "; ".join(
-            f"seed {seed}: {numbers_of(some)}" for seed, some in changed.items()) + ".")
-    others = []
+    verdicts = " ".join(f"{verdict.capitalize()}: {len(some)} ({numbers_of(some)})."
+                        for verdict, some in by_verdict.items())
+    others = {}  # {by what: the claims that have another verdict then}
+    for seed in seeds if len(seeds) > 1 else ():
+        others[f"seed {seed} alone"] = [
+            claim for claim in claims
+            if claim["by_seed"].get(seed, claim["verdict"]) != claim["verdict"]]
     for explainer in ("lime", "ig"):
-        differ = [claim for claim in claims
-                  if claim[explainer] not in ("", UNTESTED, claim["verdict"])]
-        rows = rows_of(measures, "cosine", "bert/kd_tinybert", explainer=explainer)
-        there = sorted(set(rows["seed"])) if len(rows) else []
-        of = "" if there == seeds else f" (seeds: {', '.join(map(str, there)) or 'none'})"
-        others.append(f"{EXPLAINERS[explainer]}{of}: {numbers_of(differ)}")
-    lines.append(f"Verdicts that differ from SHAP’s: {'; '.join(others)}.")
-    of_berts = []
-    for title in ("Jaccard@10", "polarity cosine"):
-        e = estimate(measures, title, "bert/bert_next")
-        by_seed = ", ".join(number(mean) for mean in e["seeds"].values())
-        if e["n"]:
-            of_berts.append(f"{title} {number(e['mean'])} (seeds: {by_seed})")
-    if of_berts:
+        others[EXPLAINERS[explainer]] = [
+            claim for claim in claims if claim[explainer] not in ("", UNTESTED, claim["verdict"])]
+    lines = [f"Seeds: {', '.join(map(str, seeds))}. The intervals cover {covers}; what rests on "
+             "LIME (claim 6) is of the first seed. [explanations.html](explanations.html) shows "
+             "the sentences, most drift first.",
+             alignment_md(measures),
+             f"The paper’s {len(of_paper)} [claims](#claims). {verdicts} Its question for future "
+             f"work ({QUESTION}): {question['verdict']}.",
+             "Claims with another verdict, by " + "; ".join(
+                 f"{by}: {numbers_of(some)}" for by, some in others.items()) + "."]
+    jaccard, cosine = (estimate(measures, title, "bert/bert_next")
+                       for title in ("Jaccard@10", "polarity cosine"))
+    if jaccard["n"]:
         lines.append("What to expect without compression, the agreement of BERT with BERT of the "
-                     f"next seed: {'; '.join(of_berts)}.")
-    stand_ins = {}  # {what it is: the models that it stands for}
-    for row in measures["models"].drop_duplicates("model").itertuples():
-        what = f"{Path(row.checkpoint).name}, {row.layers} layers, {row.parameters:,} parameters"
-        if display_name(row.model).endswith("*"):
-            stand_ins.setdefault(escaped(what), []).append(escaped(display_name(row.model)))
+                     f"next seed: Jaccard@10 {seeds_text(jaccard)}; polarity cosine "
+                     f"{seeds_text(cosine)}.")
+    stand_ins = [row for row in measures["models"].drop_duplicates("model").itertuples()
+                 if display_name(row.model).endswith("*")]
     if stand_ins:
-        places = "; ".join(f"{', '.join(models)}: {what}" for what, models in stand_ins.items())
-        one_start = ("" if gold_control(measures) != "bert/distilbert" else
-                     " DistilBERT starts as KD-TinyBERT does and learns from gold labels, so it is "
+        what = "; ".join(escaped(f"{display_name(row.model)}: {Path(row.checkpoint).name}, "
+                                 f"{row.layers} layers, {row.parameters / 1e6:.1f} M parameters")
+                         for row in stand_ins)
+        lines.append(f"\\* A stand-in, not of the size that Section 3.2 gives. {what}. A verdict "
+                     "is on the paper’s pattern, not on its models.")
+    if gold_control(measures) == "bert/distilbert":
+        lines.append("DistilBERT starts as KD-TinyBERT does and learns from gold labels, so it is "
                      "the gold-label control too: claims 10 and 17 are one comparison.")
-        lines.append(f"\\* A stand-in, not of the size that Section 3.2 gives. {places}. A verdict "
-                     f"is on the paper’s pattern, not on its models.{one_start}")
     return "\n".join(f"- {line}" for line in lines)
 
 
-def explainers_note(measures):
-    """How far integrated gradients are from summing up to what they explain, in a sentence; over
-    all models and sentences, those of BERT of the next seed included."""
-    gaps = measures.get("completeness", pd.DataFrame())
+def completeness_md(measures):
+    """How exactly IG sums up, over all models, BERT of the next seed included, and sentences."""
+    gaps = measures.get("completeness", pd.DataFrame({"relative_gap": []}))["relative_gap"]
     if gaps.empty:
         return ""
-    return (f"\n\nIG’s attributions miss the change of the probabilities by "
-            f"{gaps['relative_gap'].median():.2%} in the median sentence, by at most "
-            f"{gaps['relative_gap'].quantile(0.95):.1%} in 95% of them.")
+    return (f"IG’s attributions miss the change of p by {gaps.median():.2%} in the median "
+            f"sentence, by {gaps.quantile(0.95):.1%} or less in 95% of them.")
 
 
 def made_with(artifacts):
@@ -1115,7 +1103,7 @@ def main(args):
         figure("Figure 8", figure8), text["Table 4"], table5(measures, display_name),
         figure("Figure 9", figure9), text["Words"], text["Negation"],
         text["Faithfulness by explainer"], text["Agreement by explainer"],
-        text["Explainers"] + explainers_note(measures), text["Buckets"],
+        text["Explainers"], completeness_md(measures), text["Buckets"],
         cases_md(measures, artifacts), made_with(artifacts)])
     write_text(artifacts / "report.md", f"{report}\n")
     write_text(artifacts / "explanations.html", page_html(measures, artifacts, display_name))
