@@ -7,8 +7,9 @@ Writes  report.md (with Figure 2), explanations.html, figures/*.png, tables/esti
     python 06_figures.py --artifacts artifacts
 
 Files only, never a model: seconds, anywhere. METRICS says what each number is and what the paper
-printed. Tables, claims and figures name a title of METRICS, and estimate() gives its mean and its
-interval, or those of a difference. The case studies of 3.7 (6) are pick_cases() and page_html().
+printed (but for Table 5, which table5() has). Tables, claims and figures name a title of METRICS;
+estimate() gives its mean and its interval, or those of a difference. The case studies of 3.7 (6)
+are pick_cases() and page_html().
 """
 import re
 import textwrap
