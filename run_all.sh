@@ -53,7 +53,7 @@ done
 # is printed as it is: it may be a name of the Hub.
 absolute() {
   local path=${1/#\~\//$HOME/}
-  [[ $path != *[\"\']* || -e $path ]] || stop "$path has quotes in it, which a notebook's %env keeps: leave them out"
+  [[ $path != [\"\']* ]] || stop "$path begins with a quote, which a notebook's %env keeps: leave it out"
   if [[ $path != /* && -e $here/$path ]]; then path=$here/$path; fi
   [[ $path != [/.]* || -d $path ]] || stop "$path is not a folder"
   echo "$path"
