@@ -129,7 +129,8 @@ def test_a_failed_stage_ends_the_run_and_is_named_last(tmp_path):
 
 
 @pytest.mark.parametrize("setting, value, says", [
-    ("DISTILBERT", "/missing", "/missing is not a folder"), ("TINYBERT", '"/x/y"', "begins with a quote")])
+    ("DISTILBERT", "/missing", "/missing is not a folder"),
+    ("TINYBERT", '"/x/y"', "begins with a quote")])
 def test_the_paths_of_a_preset_are_checked_first(tmp_path, setting, value, says):
     commands, status, last = commands_of("paper", tmp_path, **{setting: value})
     assert (commands, status) == ([], 2) and says in last
