@@ -80,6 +80,7 @@ if [ -n "$lacking" ]; then
   echo "set-up: installing" $lacking
   $python tests/environment.py install || exit 2
 fi
+exec 8<&-
 [ "$preset" != test ] || exec $python -m pytest -q tests
 
 # --- Where and how the stages run
@@ -159,7 +160,6 @@ if [ -n "${ARTIFACTS:-}" ]; then
   out=$ARTIFACTS
   if [[ $out != /* ]]; then out=$here/$out; fi
 fi
-exec 8<&-
 mkdir -p "$out" || exit 2
 if command -v flock > /dev/null; then  # held by the stages too, should they outlive this shell
   exec 9< "$out"
