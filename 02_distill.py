@@ -132,16 +132,16 @@ def parse_args(argv=None):
                         help="the student's name, without the seed")
     parser.add_argument("--teacher", type=model_name, default="bert",
                         help="a model that 01 trained with this seed")
-    parser.add_argument("--alpha", type=number(least=0), default=0.5,
+    parser.add_argument("--alpha", type=number(0, 1e6), default=0.5,
                         help="weight of the gold labels")
-    parser.add_argument("--beta", type=number(least=0), default=0.5, help="weight of the teacher")
-    parser.add_argument("--temperature", type=number(above=0), default=2.0,
+    parser.add_argument("--beta", type=number(0, 1e6), default=0.5, help="weight of the teacher")
+    parser.add_argument("--temperature", type=number(1e-3, 1e6), default=2.0,
                         help="T of the equation")
     parser.add_argument("--perturb-rate", type=number(0, 1), metavar="RATE",
                         help="learn from a perturbed copy of each sentence too: each wordpiece is "
                         "removed with a probability drawn from 0 to RATE; 1 is what KD-aligned "
                         "has; 0, a copy that is the sentence, is the control for compute")
-    parser.add_argument("--hidden-weight", type=number(least=0), default=0.0, metavar="GAMMA",
+    parser.add_argument("--hidden-weight", type=number(0, 1e6), default=0.0, metavar="GAMMA",
                         help="weight of the distance of hidden states; 3 is what KD-aligned has")
     add_training_flags(parser)
     return parser.parse_args(argv)

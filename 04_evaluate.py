@@ -16,6 +16,7 @@ paper's, about one (an estimate).
 """
 import math
 import re
+import time
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -276,15 +277,20 @@ def add_comparisons(predictions):
 
 def measure_model(artifacts, model_name, seed, methods, test, device):
     """{measure: rows} of one model. methods: {explainer: rows}; test: the test split.
-    training_seconds are of all epochs, also those after the best one."""
+    training_seconds are of all epochs, also those after the best one; milliseconds, of a forward
+    pass, are a mean over the explained sentences."""
     model, tokenizer = load_classifier(artifacts, f"{model_name}_{seed}", device)
     log = read_json(artifacts / f"models/{model_name}_{seed}/training_log.json")
     p = predict_proba(model, tokenizer, [row["text"] for row in test])
+    texts, started = [row["text"] for row in methods["shap"]], time.perf_counter()
+    predict_proba(model, tokenizer, texts)
+    milliseconds = 1000 * (time.perf_counter() - started) / len(texts)
     checkpoint = read_json(artifacts / f"settings/{model_name}.json")["notes"]["checkpoint"]
     measured = {
-        "models": [{"checkpoint": checkpoint,
+        "models": [{"checkpoint": checkpoint, "type": model.config.model_type,
                     "layers": model.config.num_hidden_layers, "parameters": model.num_parameters(),
-                    "training_seconds": sum(epoch["seconds"] for epoch in log)}],
+                    "training_seconds": sum(epoch["seconds"] for epoch in log),
+                    "milliseconds": milliseconds}],
         "predictions": [{"id": row["id"], "label": row["label"], "predicted": int(q.argmax()),
                          "confidence": q.max(), "right": bool(q.argmax() == row["label"])}
                         for row, q in zip(test, p)],

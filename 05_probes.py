@@ -265,8 +265,7 @@ def main(args):
     # The contrastive sentences are explained as the 150 were.
     max_evals = read_json(artifacts / "settings/shap.json")["max_evals"]
     settings = {"adjectives": args.adjectives, "max_evals": max_evals, "frame": FRAME}
-    agree(artifacts, "probes", settings,
-          ["probes/*.shap.jsonl"])
+    agree(artifacts, "probes", settings, ["probes/*.shap.jsonl"])
     lexicon = sentiment_words(splits["train"])
     write_json(artifacts / "probes/sentiment_words.json", lexicon)
     contrast = []

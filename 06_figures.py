@@ -5,6 +5,7 @@ Writes  report.md (with Figure 2), explanations.html, figures/*.png, tables/esti
         tables/claims.jsonl
 
     python 06_figures.py --artifacts artifacts
+    python 06_figures.py --artifacts artifacts --beside other-artifacts
 
 Files only, never a model: seconds, anywhere. METRICS says what each number is and what the paper
 printed (but for Table 5, which table5() has). Tables, claims and figures name a title of METRICS;
@@ -287,13 +288,14 @@ def add_derived_columns(measures):
 
 def display_names(models):
     """{model, explainer or pair: its name in print}. A model with an asterisk is a stand-in: not
-    of the size that 3.2 gives."""
+    of the type and the size that 3.2 gives."""
     names = EXPLAINERS | {"bert/bert_next": "BERT of the next seed",
                           "gold_control": "gold-label control"}
     for row in models.drop_duplicates("model").itertuples():
         # Layers, whole millions of parameters: 3.2's 110 M of BERT-base are 109.5 M.
         size = (12, 109) if row.model == "bert" else (6, 66)
-        own = (row.layers, row.parameters // 10**6) == size
+        own = (row.type in ("bert", "distilbert")
+               and (row.layers, row.parameters // 10**6) == size)
         names[row.model] = MODELS.get(row.model, row.model) + ("" if own else "*")
     return names
 
@@ -641,6 +643,26 @@ def table5(measures, display_name):
             f"\n\n{markdown(list(lines.values()))}")
 
 
+def size_table(measures, display_name):
+    """Future Work's "tradeoff between efficiency, accuracy, and reasoning fidelity" as Markdown: a
+    line for each model, the largest first. BERT's agreement is that with BERT of the next seed."""
+    models = measures["models"].groupby("model", sort=False).agg(
+        {"layers": "first", "parameters": "first", "milliseconds": "median"})
+    lines = []
+    for row in models.sort_values("parameters", ascending=False, kind="stable").itertuples():
+        model, pair = row.Index, "bert/bert_next" if row.Index == "bert" else f"bert/{row.Index}"
+        accuracy, cosine, jaccard = (
+            estimate_text(estimate(measures, title, of)) for title, of in
+            (("accuracy", model), ("polarity cosine", pair), ("Jaccard@10", pair)))
+        lines.append({"": escaped(display_name(model)), "layers": row.layers,
+                      "parameters": f"{row.parameters / 1e6:.1f} M",
+                      "ms": f"{row.milliseconds:.1f}", "accuracy": accuracy,
+                      "polarity cosine with BERT": cosine, "Jaccard@10 with BERT": jaccard})
+    return ("## Size\nFuture Work (Section 6), “more aggressively compressed students”. ms: of a "
+            "forward pass, a sentence, in batches, on this run’s machine, the median seed. BERT: "
+            f"with BERT of the next seed.\n\n{markdown(lines)}")
+
+
 # --- Figures: (measures, artifacts, display_name) -> (figure, caption). display_name(key), made in
 # main(), is the name to print of a model, a pair or an explainer.
 
@@ -896,8 +918,8 @@ RULE = (
     "preregistered.")
 
 
-def claims_md(claims, display_name):
-    """The claims as a Markdown table."""
+def claims_md(claims, display_name, beside):
+    """The claims as a Markdown table, with the verdicts of --beside."""
     seeds = sorted({seed for claim in claims for one in claim["comparisons"]
                     for seed in one["seeds"]})
     lines = []
@@ -918,8 +940,18 @@ def claims_md(claims, display_name):
                       "ours (range), *why this range*": "<br>".join(ours),
                       f"seeds {' '.join(map(str, seeds))}": "<br>".join(of_seeds),
                       "SHAP": claim["verdict"], "LIME": claim["lime"], "IG": claim["ig"],
-                      "*Paper*": claim["paper"]})
+                      "*Paper*": claim["paper"]}
+                     | {escaped(run): verdicts[claim["claim"]] for run, verdicts in beside.items()})
     return markdown(lines)
+
+
+def verdicts_beside(folders):
+    """{folder: {number of a claim: its verdict}} of the reports in other artifacts folders."""
+    beside = {}
+    for folder in folders:
+        rows = read_jsonl(Path(folder) / "tables/claims.jsonl", "06_figures.py writes it")
+        beside[folder] = {row["claim"]: row["verdict"] for row in rows}
+    return beside
 
 
 def numbers_of(claims):
@@ -956,8 +988,22 @@ def alignment_md(measures):
             "KD-TinyBERT.")
 
 
-def summary_md(measures, display_name, claims):
-    """The first lines of the report: at most seven, each of one thing."""
+def beside_md(claims, beside):
+    """A sentence for each folder of --beside: what the verdicts that both decide have in common."""
+    lines = []
+    for run, verdicts in beside.items():
+        decided = [claim for claim in claims
+                   if {claim["verdict"], verdicts[claim["claim"]]} <= {HOLDS, FAILS}]
+        turned = [claim for claim in decided if claim["verdict"] != verdicts[claim["claim"]]]
+        lines.append(f"Of the {len(decided)} verdicts that {escaped(run)} decides too, "
+                     f"{len(decided) - len(turned)} are the same; turned round: "
+                     f"{numbers_of(turned)}.")
+    return lines
+
+
+def summary_md(measures, display_name, claims, beside):
+    """The first lines of the report: at most seven, each of one thing, and one for each folder of
+    --beside."""
     seeds = sorted(measures["models"]["seed"].unique())
     covers = "trainings and sentences" if len(seeds) > 1 else "sentences alone, not trainings"
     of_paper, question = claims[:-1], claims[-1]
@@ -981,6 +1027,7 @@ def summary_md(measures, display_name, claims):
              f"work ({QUESTION}): {question['verdict']}.",
              "Claims with another verdict, by " + "; ".join(
                  f"{by}: {numbers_of(some)}" for by, some in others.items()) + "."]
+    lines += beside_md(claims, beside)
     jaccard, cosine = (estimate(measures, title, "bert/bert_next")
                        for title in ("Jaccard@10", "polarity cosine"))
     if jaccard["n"]:
@@ -993,8 +1040,8 @@ def summary_md(measures, display_name, claims):
         what = "; ".join(escaped(f"{display_name(row.model)}: {Path(row.checkpoint).name}, "
                                  f"{row.layers} layers, {row.parameters / 1e6:.1f} M parameters")
                          for row in stand_ins)
-        lines.append(f"\\* A stand-in, not of the size that Section 3.2 gives. {what}. A verdict "
-                     "is on the paper’s pattern, not on its models.")
+        lines.append("\\* A stand-in, not of the type and the size that Section 3.2 gives. "
+                     f"{what}. A verdict is on the paper’s pattern, not on its models.")
     if gold_control(measures) == "bert/distilbert":
         lines.append("DistilBERT starts as KD-TinyBERT does and learns from gold labels, so it is "
                      "the gold-label control too: claims 10 and 17 are one comparison.")
@@ -1056,13 +1103,17 @@ def cases_md(measures, artifacts):
 
 
 def parse_args(argv=None):
-    return cli(__doc__).parse_args(argv)
+    parser = cli(__doc__)
+    parser.add_argument("--beside", nargs="+", default=[], metavar="DIR", help="artifacts of other "
+                        "runs (other seeds, text or models), whose verdicts stand beside these")
+    return parser.parse_args(argv)
 
 
 def main(args):
     artifacts = Path(args.artifacts)
     measures = load_measures(artifacts)
     names, claims = display_names(measures["models"]), judge_claims(measures)
+    beside = verdicts_beside(args.beside)
 
     def display_name(key):  # of a model, a pair, an explainer or two, or a bucket
         return names.get(key) or "–".join(names.get(part, part) for part in key.split("/"))
@@ -1085,11 +1136,11 @@ def main(args):
     write_jsonl(artifacts / "tables/claims.jsonl", claims)
     report = "\n\n".join([
         "# Faithfulness and reasoning drift: this run against the paper",
-        summary_md(measures, display_name, claims),
+        summary_md(measures, display_name, claims, beside),
         figure("Agreement", dot_plots, "With BERT, by SHAP; KD-aligned is what Section 6 proposes.",
                ("polarity cosine", "Jaccard@10"), "bert/"),
         figure("Claims", draw_claims, claims),
-        f"## Claims\n{RULE}", claims_md(claims, display_name),
+        f"## Claims\n{RULE}", claims_md(claims, display_name, beside),
         f"## The data\n{figure('Figure 1', figure1)}", examples_md(load_subset(artifacts)),
         text["Accuracy and F1"],
         figure("Figure 4", dot_plots, "The test split.", ("accuracy", "weighted F1")),
@@ -1106,6 +1157,7 @@ def main(args):
         figure("Figure 9", figure9), text["Words"], text["Negation"],
         text["Faithfulness by explainer"], text["Agreement by explainer"],
         text["Explainers"], completeness_md(measures), text["Buckets"],
+        size_table(measures, display_name),
         cases_md(measures, artifacts), made_with(artifacts)])
     write_text(artifacts / "report.md", f"{report}\n")
     write_text(artifacts / "explanations.html", page_html(measures, artifacts, display_name))

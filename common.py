@@ -14,7 +14,6 @@ A number such as A4 is an assumption of ours where the paper is silent or contra
 addition. The README lists them all.
 """
 import argparse
-import errno
 import hashlib
 import json
 import math
@@ -167,11 +166,14 @@ def load_encoder(checkpoint, seed):
     well, drawn from the same seed. Stops where the checkpoint lacks any other weight of the
     encoder, or brings a classification head of its own.
     """
-    check_folder(checkpoint)
+    if not Path(checkpoint).is_dir() and looks_like_a_path(checkpoint):
+        stop(f"--checkpoint {checkpoint} is not a folder")
     revision = REVISIONS.get(checkpoint, "main")
     id2label = dict(enumerate(LABELS))
     with from_hub(checkpoint, "pass --checkpoint DIR with its config.json, vocab.txt and weights"):
         fields, _ = PretrainedConfig.get_config_dict(checkpoint, revision=revision)
+        if not fields:
+            raise OSError("config.json is missing")
         model_type = fields.pop("model_type", "bert")  # a copy of TinyBERT's repository may lack it
         fields |= {"id2label": id2label, "label2id": {label: i for i, label in id2label.items()}}
         config = AutoConfig.for_model(model_type, **fields)
@@ -213,22 +215,6 @@ def load_tokenizer(checkpoint, revision, config):
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
     tokenizer("影")  # an unknown word: an empty vocabulary fails here
     return tokenizer
-
-
-def check_folder(checkpoint):
-    """Stops unless a checkpoint that is a path has a config, weights and a vocabulary."""
-    folder = Path(checkpoint)
-    if not folder.is_dir():
-        if looks_like_a_path(checkpoint):
-            stop(f"--checkpoint {checkpoint} is not a folder")
-        return  # a model of the Hub
-    for patterns in ("config.json", "*.safetensors *.bin", "tokenizer.json vocab.* *.model"):
-        files = [path for pattern in patterns.split() for path in folder.glob(pattern)]
-        if not files:
-            stop(f"--checkpoint {checkpoint} lacks {' or '.join(patterns.split())}")
-        for path in files:
-            if path.stat().st_size < 1024 and path.read_bytes().startswith(LFS_POINTER):
-                stop(f"{path} is a Git-LFS pointer; git lfs pull fetches the file itself")
 
 
 def check_encoder(model, tokenizer, ids):
@@ -333,7 +319,7 @@ def add_training_flags(parser):
     parser.add_argument("--epochs", type=positive_int, default=10, help="at most this many (A7)")
     parser.add_argument("--patience", type=positive_int, default=2,
                         help="epochs without a lower validation loss before training stops")
-    parser.add_argument("--learning-rate", type=number(above=0), default=2e-5,
+    parser.add_argument("--learning-rate", type=number(1e-9, 1), default=2e-5,
                         help="after the warm-up")
     parser.add_argument("--batch-size", type=positive_int, default=TRAIN_BATCH,
                         help="sentences a step")
@@ -461,14 +447,9 @@ def save_classifier(model, tokenizer, log, args):
     artifacts, name = Path(args.artifacts), f"{args.model}_{args.seed}"
     partial = artifacts / "models" / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    try:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        write_json(partial / "training_log.json", log)
-    except (OSError, SafetensorError) as error:  # a full disk
-        shutil.rmtree(partial, ignore_errors=True)
-        stop(f"models/{name} could not be written: {one_line(error)}. --artifacts DIR "
-             "(ARTIFACTS=DIR for run_all.sh) writes elsewhere")
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    write_json(partial / "training_log.json", log)
     for stale in (*artifacts.glob(f"explanations/{name}.*"), *artifacts.glob(f"probes/{name}.*")):
         stale.unlink()
     delete_measures(artifacts, name)
@@ -614,13 +595,12 @@ def open_run(args):
 
 
 def kit_commit():
-    """The commit of this kit; "unknown" where it is no repository, or inside another one."""
+    """The commit of this kit; "unknown" where it, or git, is not there."""
     kit = Path(__file__).parent
-    if not (kit / ".git").exists() or not shutil.which("git"):
+    if not shutil.which("git"):
         return "unknown"
-    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=kit, check=False, env=env,
-                         capture_output=True, text=True)
+    git = subprocess.run(["git", f"--git-dir={kit / '.git'}", f"--work-tree={kit}", "describe",
+                          "--always", "--dirty"], check=False, capture_output=True, text=True)
     return git.stdout.strip() or "unknown"
 
 
@@ -735,8 +715,6 @@ def read_jsonl(path, hint="an earlier stage writes it"):
         text = Path(path).read_text(encoding="utf-8-sig")  # with or without a byte-order mark
     except UnicodeDecodeError as error:
         stop(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8")
-    if text.startswith(LFS_POINTER.decode()):
-        stop(f"{path} is a Git-LFS pointer; git lfs pull fetches the file itself")
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         try:
@@ -784,9 +762,6 @@ def digest(value):
 
 # --- Flags, progress and errors
 
-LFS_POINTER = b"version https://git-lfs"
-
-
 def cli(doc, *flags):
     """The parser of a script with this docstring, with those flags that several scripts share."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 shows ? for “
@@ -796,7 +771,7 @@ def cli(doc, *flags):
                                      allow_abbrev=False)
     parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
     shared = {
-        "--artifacts": {"default": "artifacts", "metavar": "DIR", "type": folder_name,
+        "--artifacts": {"default": "artifacts", "metavar": "DIR", "type": utf8,
                         "help": "the folder through which the stages pass their files"},
         "--data": {"default": DATASET, "metavar": "ID|DIR", "help": "a data set of the Hub, or a "
                    "folder with train, validation (or dev) and test .jsonl of text and label"},
@@ -813,30 +788,26 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Docstrings as they are written, and every default shown."""
 
 
-def number(least=-math.inf, largest=math.inf, above=-math.inf, kind=float):
-    """A parser of numbers from least to largest, and greater than above."""
+def number(least, largest, kind=float):
+    """A parser of numbers from least to largest."""
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not (least <= value <= largest and above < value < math.inf):
-            bounds = {"at least": least, "at most": largest, "above": above}
-            said = [f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound)]
+        if not least <= value <= largest:
             what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {what}, {', '.join(said)}")
+            raise argparse.ArgumentTypeError(f"{text!r} is no {what} from {least} to {largest}")
         return value
     return parse
 
 
-positive_int = number(least=1, largest=2**32 - 1, kind=int)  # NumPy and PyTorch take such a seed
+positive_int = number(1, 2**32 - 1, int)  # NumPy and PyTorch take such a seed
 
 
-def folder_name(text):
-    """A folder to write to, whose name every library can write: in UTF-8."""
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8")
-    return text
+def utf8(text):
+    """A folder to write to, whose name every library can write. Raises ValueError if it cannot."""
+    return text.encode().decode()
 
 
 def model_name(text):
@@ -853,21 +824,16 @@ def progress(items, what, unit):
 
 
 def run(main, args):
-    """Call a stage's main(args) and print its time. Ctrl-C, a full disk and a folder that cannot be
-    written end it in one line."""
+    """Call a stage's main(args) and print its time. Ctrl-C and what a disk refuses (a full one, a
+    file that must not be read or written) end it in one line."""
     started = time.monotonic()
     try:
         main(args)
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EEXIST,
-                               errno.ENOTDIR):
-            raise
-        if error.filename and Path(error.filename).is_file():
-            stop(f"{error.strerror}: {error.filename}; the file's owner can allow it with chmod")
-        stop(f"{error.strerror}: {error.filename or 'the disk'}. What is finished is kept. "
-             "--artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
+    except (OSError, SafetensorError) as error:
+        stop(f"{one_line(error)}. What is finished is kept. If the disk is full or the folder cannot "
+             "be written, --artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
     print(f"{Path(sys.argv[0]).stem}: {time.monotonic() - started:.0f} s")
 
 
@@ -880,10 +846,9 @@ def from_hub(name, offline_hint):
     except ImportError as error:
         stop(f"the installation is broken: {one_line(error.__cause__ or error)}")
     except Exception as error:  # the libraries raise at least four unrelated types for one cause
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise
         if Path(name).is_dir():
-            stop(f"the folder {name} could not be loaded: {one_line(error)}")
+            stop(f"the folder {name} could not be loaded: {one_line(error)}. It needs config.json, "
+                 "weights and a vocabulary; git lfs pull fetches what is a Git-LFS pointer")
         stop(f"{name} could not be loaded from the Hub ({one_line(error)}). On Kaggle turn the "
              f"Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 takes what an "
              "earlier run downloaded")

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# The six stages, one after another.   bash run_all.sh [paper|cpu|smoke|test]
+# The six stages, one after another.   bash run_all.sh [paper|cpu|base|smoke|test]
 #
 #   paper   the paper's models and SST-5, from the Hub; for a T4 (the default where CUDA is available)
 #   cpu     a small real BERT and rated movie snippets, from the Python package index; for two CPU
 #           cores (the default elsewhere)
+#   base    models of the paper's sizes and the same snippets, from the package index; for a GPU without
+#           the Hub, or about three hours a seed on two CPU cores
 #   smoke   random models and template sentences; no network, one to three minutes
 #   test    sets up and runs the tests
 #
@@ -14,11 +16,16 @@
 #   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label,
 #                     or a data set of the Hub, such as SetFit/sst5
 #   PER_CLASS=30      test sentences of each class to explain
-#   EXTRA="kd_twice kd_perturbed kd_hidden"   ablations of KD-aligned to train and explain as well
-#   ARTIFACTS=DIR     where everything is written (default: artifacts for paper, artifacts-smoke,
-#                     artifacts-cpu, with DATA artifacts-cpu-<name of its folder>)
-#   BERT=DIR DISTILBERT=DIR TINYBERT=DIR   paper: folders in place of the Hub's models
+#   EXTRA="..."       further students to train and explain: kd_twice, kd_perturbed, kd_hidden, the ablations
+#                     of KD-aligned; students of fewer layers, kd_4layer (paper, base), kd_2layer (base,
+#                     cpu), kd_1layer (cpu, smoke), or kd_4layer_perturbed and so on, which learn from
+#                     perturbed copies too
+#   LIME=no           without LIME, the slowest explainer (default: yes, but no for base on a CPU)
+#   ARTIFACTS=DIR     where everything is written (default: artifacts for paper, else
+#                     artifacts-<preset>, with DATA artifacts-<preset>-<name of its folder>)
+#   BERT=DIR DISTILBERT=DIR TINYBERT=DIR TINYBERT_4L=DIR   paper: folders in place of the Hub's models
 #   JOBS=4            stages at once (default: one for each GPU; on a CPU two, each on half of the cores)
+#   LAUNCH="srun -N1 --gpus=1"   put before every stage, which runs elsewhere: the machines share this folder
 #   TORCH_INDEX=URL   for tests/environment.py, which installs: an index with CPU builds of torch
 # Finished models and explained sentences are kept: after an interruption, run the same command to resume.
 # The artifacts folder holds one run: to make something in it again, delete it.
@@ -36,18 +43,16 @@ stop() { echo "error: $1" >&2; exit 2; }
 preset=${1:-}
 [ $# -le 1 ] || stop "run_all.sh takes one word, not '$*'; settings such as DATA=DIR stand in front: DATA=DIR bash run_all.sh $1"
 case $preset in
-  ""|paper|cpu|smoke|test) ;;
-  *) stop "no preset '$preset'; it is one of paper, cpu, smoke, test" ;;
+  ""|paper|cpu|base|smoke|test) ;;
+  *) stop "no preset '$preset'; it is one of paper, cpu, base, smoke, test" ;;
 esac
+case ${LIME:=} in ""|yes|no) ;; *) stop "LIME is '$LIME'; it is yes or no" ;; esac
 SEEDS=$(echo ${SEEDS:-})  # one space between two, whatever was there
 for seed in $SEEDS; do
   [[ $seed =~ ^[1-9][0-9]{0,8}$ ]] || stop "SEEDS has '$seed'; each must be a whole number above 0, without a leading zero"
 done
 [ -z "$(tr ' ' '\n' <<< "$SEEDS" | sort | uniq -d)" ] || stop "SEEDS is '$SEEDS'; each seed may stand there once"
 [[ ${PER_CLASS:-1} =~ ^[1-9][0-9]*$ ]] || stop "PER_CLASS is '$PER_CLASS'; it must be a whole number above 0"
-for model in ${EXTRA:-}; do
-  [[ " kd_twice kd_perturbed kd_hidden " = *" $model "* ]] || stop "EXTRA has '$model'; it takes kd_twice, kd_perturbed, kd_hidden"
-done
 
 # absolute PATH: the path as seen from the user's folder. What is not there and does not look like a path
 # is printed as it is: it may be a name of the Hub.
@@ -98,7 +103,7 @@ jobs=${JOBS:-$gpus}  # stages at once
 if [ "$jobs" = 0 ]; then jobs=$((cores < 2 ? 1 : 2)); fi
 # Where xargs can, it sets LOCAL_RANK to 0, 1, ...: a stage's GPU (pick_device) and line of its progress bar.
 rank=
-if xargs --help 2>&1 | grep -q process-slot-var; then rank=--process-slot-var=LOCAL_RANK; fi
+if [ -z "${LAUNCH:-}" ] && xargs --help 2>&1 | grep -q process-slot-var; then rank=--process-slot-var=LOCAL_RANK; fi
 export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
@@ -106,11 +111,11 @@ export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 # The queue holds shell commands; xargs runs $jobs of them at a time.
 queue=()
 stage() {  # stage 01_train.py --model bert ...: adds a command to the queue, quoted for a shell
-  queue+=("$(printf '%q ' "$python" "$@" --artifacts "$out")")
+  queue+=("${LAUNCH:+$LAUNCH }$(printf '%q ' "$python" "$@" --artifacts "$out")")
 }
 run_queue() {  # runs the commands of the queue, $jobs at a time; on a CPU they share the cores
   local at_once=$((${#queue[@]} < jobs ? ${#queue[@]} : jobs))
-  if [ "$gpus" = 0 ]; then local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + at_once - 1) / at_once))}; fi
+  if [ "$gpus" = 0 ] && [ -z "${LAUNCH:-}" ]; then local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + at_once - 1) / at_once))}; fi
   # A stage that fails ends with 255: xargs then starts no further one, and waits for those that run.
   printf '%s\0' "${queue[@]}" | xargs -0 -n 1 -P "$jobs" $rank bash -c 'echo "--- $1"; eval "$1" || exit 255' _ ||
     stop "a stage failed, see its error above; what is finished is kept, and the same command goes on from there"
@@ -121,45 +126,61 @@ run_queue() {  # runs the commands of the queue, $jobs at a time; on a CPU they 
 
 # The models of each seed. Slow ones stand first, so that of two processes none is idle at the end.
 students="${EXTRA:-} kd_aligned kd_tinybert distilbert"
-train_flags="" explain_flags="" probe_flags="" per_class=30
+train_flags="" explain_flags="" probe_flags="" per_class=30 lime=yes seeds=${SEEDS:-42}
+made=standins/$preset data=standins/$preset/text out=artifacts-$preset${DATA:+-$(basename "$DATA")}
+# shallow: checkpoints of fewer layers, by their number of layers, for the students kd_4layer and so on
 case $preset in
 paper)  # every number is the scripts' default: the paper's, or an assumption of the README
   out=artifacts data=SetFit/sst5
   bert=$(absolute "${BERT:-bert-base-uncased}")
   distilbert=$(absolute "${DISTILBERT:-distilbert-base-uncased}")
   tinybert=$(absolute "${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}")
+  shallow=([4]="$(absolute "${TINYBERT_4L:-huawei-noah/TinyBERT_General_4L_312D}")")
   seeds=${SEEDS:-42 43 44}
   students="$students tinybert_ce"  # the control (A34)
   ;;
 cpu)
-  $python tests/standins.py cpu standins/cpu
-  out=artifacts-cpu${DATA:+-$(basename "$DATA")} data=standins/cpu/text
   # Both students start from the teacher's layers 0, 2, 4, so they differ in their objective alone.
-  bert=standins/cpu/MiniLM-L6 distilbert=standins/cpu/MiniLM-L3 tinybert=standins/cpu/MiniLM-L3
-  seeds=${SEEDS:-42}
+  bert=$made/MiniLM-L6 distilbert=$made/MiniLM-L3 tinybert=$made/MiniLM-L3
+  shallow=([2]=$made/MiniLM-L2 [1]=$made/MiniLM-L1)
   # 2 epochs at 5e-5, the paper has at most 10 at 2e-5: this teacher's validation loss rises after two
   train_flags="--epochs 2 --learning-rate 5e-5 --group-by-length"
   explain_flags="--lime-samples 500"  # the paper has 5,000
   probe_flags="--adjectives 5"  # of each polarity: 50 sentences with "but", 50 with "and"; by default 12: 288, 288
   ;;
+base)
+  # Both students start from the teacher's layers 0, 2, ..., 10.
+  bert=$made/MPNet-L12 distilbert=$made/MPNet-L6 tinybert=$made/MPNet-L6
+  shallow=([4]=$made/MPNet-L4 [2]=$made/MPNet-L2)
+  train_flags="--group-by-length"
+  if [ "$gpus" = 0 ]; then
+    echo "on a CPU: about three hours a seed, without LIME unless LIME=yes is set"
+    lime=no probe_flags="--adjectives 5"  # as for cpu
+  fi
+  ;;
 smoke)
   export OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1  # too small for threads, and for a compiler to pay
-  $python tests/standins.py smoke standins/smoke
-  out=artifacts-smoke data=standins/smoke/text
-  bert=standins/smoke/random-bert distilbert=standins/smoke/random-distilbert
-  tinybert=standins/smoke/random-tinybert
-  seeds=${SEEDS:-42}
+  bert=$made/random-bert distilbert=$made/random-distilbert tinybert=$made/random-tinybert
+  shallow=([1]=$made/random-tinybert)
   train_flags="--epochs 6 --learning-rate 3e-3"
   explain_flags="--max-evals 100 --lime-samples 200" per_class=2  # 10 sentences
   probe_flags="--adjectives 2"
   ;;
 esac
+extras="kd_twice kd_perturbed kd_hidden"
+for depth in "${!shallow[@]}"; do extras+=" kd_${depth}layer kd_${depth}layer_perturbed"; done
+for model in ${EXTRA:-}; do
+  [[ " $extras " = *" $model "* ]] || stop "EXTRA has '$model'; $preset takes $extras"
+done
+by_lime=lime again=lime_resampled
+if [ "${LIME:-$lime}" = no ]; then by_lime="" again=""; fi
 subset="--per-class ${PER_CLASS:-$per_class}"
 if [ -n "${DATA:-}" ]; then data=$(absolute "$DATA"); fi
 if [ -n "${ARTIFACTS:-}" ]; then
   out=$ARTIFACTS
   if [[ $out != /* ]]; then out=$here/$out; fi
 fi
+if [ "$preset" != paper ]; then $python tests/standins.py "$preset" "$made"; fi
 mkdir -p "$out" || exit 2
 if command -v flock > /dev/null; then  # held by the stages too, should they outlive this shell
   exec 9< "$out"
@@ -178,6 +199,8 @@ train() {  # train kd_aligned 42
     kd_aligned) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 1 --hidden-weight 3 ;;  # the weight was not tuned
     kd_perturbed) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 1 ;;
     kd_twice) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 0 ;;  # control for compute: the copy is the sentence
+    kd_*layer) set -- 02_distill.py --checkpoint "${shallow[${model//[^0-9]/}]}" ;;
+    kd_*layer_perturbed) set -- 02_distill.py --checkpoint "${shallow[${model//[^0-9]/}]}" --perturb-rate 1 ;;
     kd_hidden) set -- 02_distill.py --checkpoint "$tinybert" --hidden-weight 3 ;;
   esac
   stage "$@" --model $model --seed $seed $train_flags --data "$data"
@@ -209,10 +232,10 @@ read -r first others <<< "$seeds"
 read -r second _ <<< "$others $((first + 1))"  # of another BERT, with which that of the first seed is compared
 each "$first $second" bert train; run_queue
 each $first "$students" train; run_queue
-each $first "bert $students" explain shap ig lime  # LIME, the slowest, for the first seed alone
+each $first "bert $students" explain shap ig $by_lime  # LIME, the slowest, for the first seed alone
 explain bert $second shap ig
 # SHAP with its other reference, LIME with another sampling seed
-explain bert $first shap_mask lime_resampled --first-per-class 6
+explain bert $first shap_mask $again --first-per-class 6
 run_queue
 each $first "bert $students" probe; run_queue
 report

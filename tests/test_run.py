@@ -105,12 +105,12 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     assert done.returncode == 2 and "another run works in" in done.stderr
 
 
-def commands_of(preset, folder, fails="nothing", **settings):
+def commands_of(preset, folder, fails="nothing", gpus=2, **settings):
     """(commands, status, last line on stderr) of run_all.sh on two GPUs, with artifacts in
     folder/a b; no stage is run. fails: a script that ends with status 2."""
     fake, log = folder / "python3", folder / "log"
     fake.write_text(f"""#!/bin/sh
-case "$1" in -c) echo 2;; tests/*) ;; {fails}) exit 2;; *) echo "$@" >> "$LOG";; esac
+case "$1" in -c) echo {gpus};; tests/*) ;; {fails}) exit 2;; *) echo "$@" >> "$LOG";; esac
 """)
     fake.chmod(0o755)
     log.write_text("")
@@ -146,6 +146,31 @@ def test_the_first_seed_and_its_report_come_first(tmp_path):
     second = [words for words in stages[:first] if "5" in words]
     assert [words[0][:2] for words in second] == ["01", "03"]  # another BERT, explained
     assert [words[0][:2] for words in stages].count("06") == 2
+
+
+def test_launch_stands_before_every_stage(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    launch, launched = tmp_path / "launch", tmp_path / "launched"
+    launch.write_text("""#!/bin/sh
+shift
+echo "${LOCAL_RANK-}${OMP_NUM_THREADS-}" "$@" >> "$LAUNCHED"; exec "$@"
+""")
+    launch.chmod(0o755)
+    commands, status, _ = commands_of("cpu", tmp_path, gpus=0, LAUNCH=f"{launch} -N1",
+                                      LAUNCHED=str(launched))
+    assert status == 0 and len(commands) == 18
+    seen = launched.read_text().replace("/a b", "/a_b").splitlines()
+    assert sorted(seen) == sorted(f" python3 {line}" for line in commands)  # no rank, no threads
+
+
+def test_students_of_fewer_layers_and_without_lime(tmp_path):
+    for preset, extra, checkpoint in (
+            ("paper", "kd_4layer", "huawei-noah/TinyBERT_General_4L_312D"),
+            ("base", "kd_2layer_perturbed", "standins/base/MPNet-L2 --perturb-rate 1")):
+        commands, _, _ = commands_of(preset, tmp_path, gpus=0, EXTRA=extra, SEEDS="7")
+        trained = [line for line in commands if f"--model {extra} " in line and line[:2] == "02"]
+        assert len(trained) == 1 and f"--checkpoint {checkpoint} " in trained[0]
+        assert any(" lime" in line for line in commands) == (preset == "paper")
 
 
 def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
