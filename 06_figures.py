@@ -941,7 +941,8 @@ def claims_md(claims, display_name, beside):
                       f"seeds {' '.join(map(str, seeds))}": "<br>".join(of_seeds),
                       "SHAP": claim["verdict"], "LIME": claim["lime"], "IG": claim["ig"],
                       "*Paper*": claim["paper"]}
-                     | {escaped(run): verdicts[claim["claim"]] for run, verdicts in beside.items()})
+                     | {escaped(folder): verdicts[claim["claim"]]
+                        for folder, verdicts in beside.items()})
     return markdown(lines)
 
 
@@ -991,11 +992,11 @@ def alignment_md(measures):
 def beside_md(claims, beside):
     """A sentence for each folder of --beside: what the verdicts that both decide have in common."""
     lines = []
-    for run, verdicts in beside.items():
+    for folder, verdicts in beside.items():
         decided = [claim for claim in claims
                    if {claim["verdict"], verdicts[claim["claim"]]} <= {HOLDS, FAILS}]
         turned = [claim for claim in decided if claim["verdict"] != verdicts[claim["claim"]]]
-        lines.append(f"Of the {len(decided)} verdicts that {escaped(run)} decides too, "
+        lines.append(f"Of the {len(decided)} verdicts that {escaped(folder)} decides too, "
                      f"{len(decided) - len(turned)} are the same; turned round: "
                      f"{numbers_of(turned)}.")
     return lines

@@ -832,8 +832,8 @@ def run(main, args):
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there")
     except (OSError, SafetensorError) as error:
-        stop(f"{one_line(error)}. What is finished is kept. If the disk is full or the folder cannot "
-             "be written, --artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
+        stop(f"{one_line(error)}. What is finished is kept. If the disk is full, or the folder "
+             "cannot be written, --artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
     print(f"{Path(sys.argv[0]).stem}: {time.monotonic() - started:.0f} s")
 
 

@@ -295,8 +295,9 @@ def test_size_by_hand(six, tmp_path):
         "bert", "distilbert", r"kd\_tinybert", r"kd\_aligned")]
     assert lines[0][1:4] == ["12", "109.5 M", "5.0"] and lines[2][3] == "2.0"
     for line, pair in zip(lines, ("bert/bert_next", "bert/distilbert", "bert/kd_tinybert")):
-        mean = measures["agreement"].query("pair == @pair and explainer == 'shap'")["jaccard"].mean()
-        assert line[-1].startswith(f"{mean:.3f}")
+        rows = measures["agreement"]
+        rows = rows[(rows["pair"] == pair) & (rows["explainer"] == "shap")]
+        assert line[-1].startswith(f"{rows['jaccard'].mean():.3f}")
 
 
 def test_claims_turn_with_their_rows(six, tmp_path):
