@@ -74,7 +74,7 @@ REVISIONS = {  # commits on the Hub, so that a later push cannot change a result
     "bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
     "distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be",
     "huawei-noah/TinyBERT_General_6L_768D": "8b6152f3be8ab89055dea2d040cebb9591d97ef6",
-}
+    "huawei-noah/TinyBERT_General_4L_312D": "34707a33cd59a94ecde241ac209bf35103691b43"}
 
 
 def stop(message):
