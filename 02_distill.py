@@ -67,13 +67,11 @@ def hidden_distance(student_hidden, teacher_hidden, mask):
     mask: (b, n), 1 for a token, 0 for padding."""
     layers, distances = len(student_hidden) - 1, []
     for k in range(1, layers + 1):
-        student = student_hidden[k]
-        teacher = teacher_hidden[k * (len(teacher_hidden) - 1) // layers]
-        counts = mask
-        if k == layers:
-            student, teacher, counts = student[:, :1], teacher[:, :1], mask[:, :1]
-        distance = 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
-        distances.append((distance * counts).sum() / counts.sum())
+        n = 1 if k == layers else mask.shape[1]
+        student = student_hidden[k][:, :n].float()
+        teacher = teacher_hidden[k * (len(teacher_hidden) - 1) // layers][:, :n].float()
+        distance = 1 - F.cosine_similarity(student, teacher, dim=-1)
+        distances.append((distance * mask[:, :n]).sum() / mask[:, :n].sum())
     return torch.stack(distances).mean()
 
 

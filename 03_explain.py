@@ -152,31 +152,23 @@ def main(args):
     if cut:
         print(f"{cut} of {len(rows)} texts are longer than the model reads; what it reads of them "
               "is explained")
-    rows = [row | {"text": text} for row, text in zip(rows, read)]
-    probabilities = predict_proba(model, tokenizer, read)
-    rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
-            for row, p in zip(rows, probabilities)]
+    rows = [row | {"text": text, "probabilities": p.tolist(), "predicted": int(p.argmax())}
+            for row, text, p in zip(rows, read, predict_proba(model, tokenizer, read))]
     precision = pick_precision(args.lime_precision, device)
     reference = mean_embedding(model, tokenizer, splits["train"])
 
-    def by_shap(row, reference):
-        return explain_shap(model, tokenizer, row["text"], reference, args.max_evals)
-
-    def by_lime(row, seed):  # A13: of the predicted class; the library's default is class 1
-        return explain_lime(model, tokenizer, row["text"], row["predicted"], args.lime_samples,
-                            seed, precision)
-
-    def by_ig(row):
-        return explain_ig(model, tokenizer, row["text"], reference)
-
-    of_shap = {"max_evals": args.max_evals}
+    shap = partial(explain_shap, model, tokenizer, max_evals=args.max_evals)
+    lime = partial(explain_lime, model, tokenizer, num_samples=args.lime_samples,
+                   precision=precision)
+    ig = partial(explain_ig, model, tokenizer, reference=reference)
+    of_shap, of_ig = {"max_evals": args.max_evals}, {"ig_steps": IG_STEPS}
     of_lime = {"lime_samples": args.lime_samples, "lime_precision": precision}
-    methods = {  # {method: (row -> explanation, settings)}
-        "shap": (partial(by_shap, reference=reference), of_shap),
-        "shap_mask": (partial(by_shap, reference=None), of_shap),
-        "lime": (partial(by_lime, seed=SEED), of_lime),
-        "lime_resampled": (partial(by_lime, seed=SEED + 1), of_lime),
-        "ig": (by_ig, {"ig_steps": IG_STEPS})}
+    methods = {  # {method: (row -> explanation, settings)}; A13: LIME's of the predicted class
+        "shap": (lambda row: shap(row["text"], reference), of_shap),
+        "shap_mask": (lambda row: shap(row["text"]), of_shap),
+        "lime": (lambda row: lime(row["text"], row["predicted"]), of_lime),
+        "lime_resampled": (lambda row: lime(row["text"], row["predicted"], seed=SEED + 1), of_lime),
+        "ig": (lambda row: ig(row["text"]), of_ig)}
     for method in args.methods:
         explain, settings = methods[method]
         agree(artifacts, method, settings | {"sentences": len(rows)},

@@ -10,9 +10,7 @@ Writes  to measures/, for all models together: labels.jsonl (Figure 1: a row per
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
 
-Everything is computed anew each time, so a changed formula changes the number. That takes one to
-three minutes per model on two CPU cores for the models of run_all.sh's preset cpu; on a T4, for the
-paper's, about one (an estimate).
+Everything is computed anew each time, so a changed formula changes the number.
 """
 import math
 import re
@@ -48,9 +46,8 @@ def scores(row, polarity=False):
     that LIME did not choose scores 0."""
     if "words" in row:  # LIME's
         all_words = dict.fromkeys(re.findall(r"\w+", row["text"]), 0.0)
-        chosen = dict(zip(row["words"], row["attributions"]))
-        if polarity:
-            chosen = dict(zip(row["polarity_words"], row["polarity_attributions"]))
+        of = "polarity_" if polarity else ""
+        chosen = dict(zip(row[of + "words"], row[of + "attributions"]))
         return pd.Series(all_words | chosen, dtype=float)
     return pd.Series(polarity_attributions(row) if polarity else predicted_attributions(row))
 
@@ -149,16 +146,6 @@ def short_tokens(row):
 
 # --- 3.7 (2, 3), 4.3 and 4.4: agreement and direction
 
-def jaccard(a, b):
-    """|A n B| / |A u B|; undefined for two empty sets."""
-    return len(a & b) / len(a | b) if a | b else math.nan
-
-
-def overlap(a, b, k):
-    """|A n B| / k, also where a sentence has fewer than k tokens (A16)."""
-    return len(a & b) / k
-
-
 def chance_agreement(n, k):
     """Expected (Jaccard, Overlap) of two random sets of k of n tokens: their intersection is
     hypergeometric. It rises as sentences get shorter (Kamp et al. 2023, arXiv 2310.05619)."""
@@ -169,11 +156,12 @@ def chance_agreement(n, k):
 
 
 def agreement(a, b, k):
-    """Jaccard and Overlap of the top k of two explanations (series) of one sentence, beside those
-    that chance gives."""
+    """Jaccard, |A n B| / |A u B|, and Overlap, |A n B| / k (A16), of the top k of two explanations
+    (series) of one sentence, beside those that chance gives."""
     first, second = set(largest(a, k)), set(largest(b, k))
+    both, either = len(first & second), len(first | second)
     chance_jaccard, chance_overlap = chance_agreement(len(a), k)
-    return {"k": k, "jaccard": jaccard(first, second), "overlap": overlap(first, second, k),
+    return {"k": k, "jaccard": both / either if either else math.nan, "overlap": both / k,
             "chance_jaccard": chance_jaccard, "chance_overlap": chance_overlap}
 
 
@@ -183,8 +171,7 @@ def direction(first, second):
     contributions"); in both each model explains its own predicted class. polarity_cosine is over
     all tokens, and both models explain the polarity score."""
     a, b = scores(first), scores(second)
-    top_a, top_b = largest(a, KS[-1]), largest(b, KS[-1])
-    top = top_a + [token for token in top_b if token not in top_a]
+    top = list(dict.fromkeys(largest(a, KS[-1]) + largest(b, KS[-1])))
     return {"cosine": cosine(a, b), "cosine_top10": cosine(a[top], b[top]),
             "polarity_cosine": cosine(scores(first, polarity=True),
                                       scores(second, polarity=True)),

@@ -9,8 +9,7 @@ Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained
     python 05_probes.py --data SetFit/sst5 --artifacts artifacts
     python 05_probes.py --model bert --seed 42
 
-SHAP of the contrastive sentences, 576 a model, takes most of the time: some minutes on a T4 (an
-estimate). After an interruption the same command goes on with the next sentence. What follows from
+After an interruption the same command goes on with the next contrastive sentence. What follows from
 the explanations is computed anew each time.
 """
 import re
@@ -214,29 +213,22 @@ def words_row(row, lexicon):
 
 # --- One model at a time
 
-def explain_sentences(path, model, tokenizer, sentences, reference, max_evals):
-    """{id: SHAP row} of the sentences with "but" and with "and"; path keeps what is explained."""
-    texts = {sentence["id"]: sentence["text"] for sentence in sentences}
-    texts |= {sentence["and_id"]: sentence["with_and"] for sentence in sentences}
-    p = predict_proba(model, tokenizer, list(texts.values()))
-    rows = [{"id": key, "text": text, "probabilities": q, "predicted": q.argmax()}
-            for (key, text), q in zip(texts.items(), p)]
-    explained = explain_all(path, rows, lambda row: explain_shap(
-        model, tokenizer, row["text"], reference, max_evals))
-    return {row["id"]: row for row in explained}
-
-
 def probe_model(name, explained, train, lexicon, max_evals, device, args):
     """{measure: rows} of a model. explained: its SHAP rows of the 150 sentences."""
     good, bad = POSITIVE[:args.adjectives], NEGATIVE[:args.adjectives]
     polarities = (NEGATIVE_POLARITY, POSITIVE_POLARITY)
     contrast = [contrast_sentence(*three) for three in product(good, bad, polarities)]
     example = contrast_sentence("joyful", "weak", POSITIVE_POLARITY)  # 4.5, Table 5, Figure 9
+    texts = {sentence["id"]: sentence["text"] for sentence in [*contrast, example]}
+    texts |= {sentence["and_id"]: sentence["with_and"] for sentence in [*contrast, example]}
     model, tokenizer = load_classifier(args.artifacts, name, device)
-    probes = explain_sentences(
-        Path(args.artifacts) / f"probes/{name}.shap.jsonl", model, tokenizer, [*contrast, example],
-        mean_embedding(model, tokenizer, train), max_evals)
     ask = partial(predict_proba, model, tokenizer)
+    reference = mean_embedding(model, tokenizer, train)
+    rows = [{"id": key, "text": text, "probabilities": p, "predicted": p.argmax()}
+            for (key, text), p in zip(texts.items(), ask(list(texts.values())))]
+    path = Path(args.artifacts) / f"probes/{name}.shap.jsonl"
+    probes = explain_all(path, rows, lambda row: explain_shap(
+        model, tokenizer, row["text"], reference, max_evals))
     polarity_of = dict.fromkeys(bad, NEGATIVE_POLARITY) | dict.fromkeys(good, POSITIVE_POLARITY)
     return {"contrast": [contrast_row(sentence, probes, ask) for sentence in contrast],
             "example": example_rows(example, ask),

@@ -29,6 +29,7 @@ import pandas as pd
 from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
+from sklearn.preprocessing import normalize
 
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference",
@@ -53,28 +54,21 @@ def mean_and_interval(values):
     92 to 93% (tests/test_report.py simulates it). Where no level has two entries, nothing was drawn
     twice: low and high are NaN.
     """
-    terms, freedom, mean = [], [], values.mean()
-    for level in range(values.index.nlevels):
-        means = values.groupby(level=level).mean()  # one per seed, or per sentence
-        if len(means) > 1:
-            terms.append(means.var() / len(means))
-            freedom.append(len(means) - 1)
-    if not terms:
+    mean = values.mean()
+    levels = [values.groupby(level=level).mean() for level in range(values.index.nlevels)]
+    levels = [means for means in levels if len(means) > 1]  # means of seeds, means of sentences
+    if not levels:
         half = np.nan
-    elif all_equal(values):  # as if n independent cases were equal: fewer than 3.7 / n differ
+    elif np.ptp(values) < 1e-12:  # as if n independent cases were equal: fewer than 3.7 / n differ
         half = 3.7 / len(values)
     else:
-        if sum(terms) < 1e-24:  # the values differ, their means do not: take them as one level
-            terms, freedom = [values.var() / len(values)], [len(values) - 1]
-        v, freedom = np.array(terms), np.array(freedom)
+        if max(map(np.ptp, levels)) < 1e-12:  # the values differ, their means do not
+            levels = [values]
+        v = np.array([means.var() / len(means) for means in levels])
+        freedom = np.array([len(means) - 1 for means in levels])
         of_all = stats.t.ppf(0.975, v.sum()**2 / (v**2 / freedom).sum()) * np.sqrt(v.sum())
         half = max(of_all, *(stats.t.ppf(0.975, freedom) * np.sqrt(v)))
     return mean, mean - half, mean + half
-
-
-def all_equal(values):
-    """Whether all values are equal, but for rounding."""
-    return bool(np.ptp(values) < 1e-12)
 
 
 # --- What is averaged, and what the paper printed
@@ -148,75 +142,65 @@ KEYS = {"contrast": ["seed", "positive", "negative", "second_polarity"],
         "negation": ["seed", "adjective"], "weighted_f1": ["seed"]}
 
 
-def frame_of(measures, title):
-    """The rows of a metric's measure; an empty frame if there are none."""
-    return measures.get(METRICS[title].measure, pd.DataFrame())
-
-
-def rows_of(measures, title, of, **filters):
-    """The rows of a metric for a model, such as "bert", or a pair, such as "bert/distilbert".
+def values_of(measures, title, of, baseline=False, **filters):
+    """The values of a metric, or of its baseline, for a model, such as "bert", or a pair, such as
+    "bert/distilbert": a series indexed by what makes a row, which is empty if there is none.
     filters: values of further columns; the explainer is SHAP if they name no other."""
-    rows, column = frame_of(measures, title), "pair" if "/" in of else "model"
+    metric, model_or_pair = METRICS[title], "pair" if "/" in of else "model"
+    rows, keys = measures[metric.measure], KEYS.get(metric.measure, ["seed", "id"])
+    column = metric.baseline if baseline else metric.column
     if of == "bert/gold_control":
         of = gold_control(measures)
-    filters = {column: of, "explainer": "shap"} | filters
-    if METRICS[title].k:
-        filters["k"] = METRICS[title].k
+    filters = {model_or_pair: of, "explainer": "shap"} | filters
+    if metric.k:
+        filters["k"] = metric.k
     for key, value in filters.items():
-        if key in rows.columns:
+        if key in rows:
             rows = rows[rows[key] == value]
-    return rows
+    if rows.empty:  # without columns where the measure has no rows at all
+        rows = pd.DataFrame(columns=[*keys, column])
+    return rows.set_index(keys)[column].astype(float)
 
 
-def values_of(measures, title, of, column, **filters):
-    """A column of rows_of(), as a series indexed by what makes a row: seed and sentence, or seed,
-    adjectives and their order."""
-    rows = rows_of(measures, title, of, **filters)
-    if rows.empty:
-        return pd.Series(dtype=float)
-    return rows.set_index(KEYS.get(METRICS[title].measure, ["seed", "id"]))[column].astype(float)
-
-
-def estimate(measures, title, of, minus=None, baseline=False, **filters):
-    """{"mean", "sd", "low", "high", "n", "seeds", "all_equal"} of a metric, for a model or a pair;
-    with minus, of its difference from that of another, matched by seed and sentence.
+def estimate(measures, title, of, minus=None, **filters):
+    """{"mean", "sd", "low", "high", "n", "seeds", "all_equal", "baseline"} of a metric, for a model
+    or a pair; with minus, of its difference from that of another, matched by seed and sentence.
 
     A null row is left out, and a difference needs both rows: "if right, ..." is compared on what
     both models get right. sd is the SD of a seed's rows, as the paper's ±, a mean over seeds. The
     rest is of cells: one for each seed and sentence, or for each seed and two adjectives, whose two
-    orders are averaged. n counts the cells; seeds is {seed: its mean}.
+    orders are averaged. n counts the cells; seeds is {seed: its mean}; baseline is the mean of the
+    metric's baseline, NaN for a difference.
 
-    The interval is cut at the values that are possible. There is none for F1, which is no mean of
-    rows, and for BERT of the next seed, whose pairs share models, so that it would be too narrow. A
-    difference from another pair of the same BERT has one. If a BERT shifts its agreement with all
-    models by the same amount, this amount cancels, and the differences of the seeds are
-    independent; else that interval is too narrow too. baseline: of the metric's baseline instead.
+    There is no interval for F1, which is no mean of rows, and for BERT of the next seed, whose
+    pairs share models, so that it would be too narrow. RULE says what a difference from it assumes.
     """
     metric = METRICS[title]
-    column = metric.baseline if baseline else metric.column
-    values = values_of(measures, title, of, column, **filters)
+    values, baseline = values_of(measures, title, of, **filters), np.nan
+    keys = [key for key in values.index.names if key != "second_polarity"]
     least, largest = metric.limits
     if minus:  # pandas matches the rows by their index
-        other = values_of(measures, title, minus, column, **filters)
-        values = values - other if len(values) and len(other) else other[:0]
+        values = values - values_of(measures, title, minus, **filters)
         least, largest = least - largest, largest - least
-    values = values.dropna()
-    if values.empty:
-        return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0, "seeds": {},
-                "all_equal": False}
-    cells = values.groupby([key for key in values.index.names if key != "second_polarity"]).mean()
+    elif metric.baseline:
+        of_chance = values_of(measures, title, of, baseline=True, **filters)
+        baseline = of_chance.groupby(keys).mean().mean()
+    cells = values.groupby(keys).mean().dropna()
     mean, low, high = mean_and_interval(cells)
     if metric.measure == "weighted_f1" or (of == "bert/bert_next" and not minus):
         low = high = np.nan
     return {"mean": mean, "sd": values.groupby("seed").std().mean(),
             "low": np.maximum(low, least), "high": np.minimum(high, largest), "n": len(cells),
-            "seeds": cells.groupby("seed").mean().to_dict(), "all_equal": all_equal(cells)}
+            "seeds": cells.groupby("seed").mean().to_dict(),
+            "all_equal": bool(cells.max() - cells.min() < 1e-12), "baseline": baseline}
 
 
-def paper_value(title, of, sd=False):
-    """The paper's mean, or SD, of a metric for a model or a pair; NaN where it prints none."""
+def paper_value(title, of, minus=None, sd=False):
+    """The paper's mean, or SD, of a metric for a model or a pair, with minus its difference from
+    that of another; NaN where it prints none."""
     values = METRICS[title].paper_sd if sd else METRICS[title].paper
-    return dict(zip(PAIRS if "/" in of else PAPER_MODELS, values)).get(of, np.nan)
+    value = dict(zip(PAIRS if "/" in of else PAPER_MODELS, values)).get(of, np.nan)
+    return value - paper_value(title, minus) if minus else value
 
 
 def number(value):
@@ -235,9 +219,8 @@ def estimate_text(e, sd=False):
 # --- The measures, and what the models are called
 
 def models_to_show(artifacts):
-    """A frame of model and seed: the models that 04 and 05 measured, at each seed that has the
-    paper's three. The others are named on the terminal. With one seed, run_all.sh trains BERT of
-    the next one too, which is not shown itself."""
+    """["bert_42", ...]: the models that 04 and 05 measured, at each seed that has the paper's
+    three. The others, such as BERT of the next seed, are named on the terminal."""
     folder = artifacts / "measures"
     measured = pd.DataFrame(read_jsonl(folder / "models.jsonl", "04_evaluate.py writes it"))
     names = measured["model"] + "_" + measured["seed"].astype(str)
@@ -249,25 +232,23 @@ def models_to_show(artifacts):
               f"{', '.join(PAPER_MODELS)} of its seed are there")
     if shown.empty:
         stop(f"no seed in {artifacts} has {', '.join(PAPER_MODELS)}, measured by 04 and by 05")
-    return shown[["model", "seed"]]
+    return list(names[shown.index])
 
 
 def load_measures(artifacts):
-    """{measure: its rows, a frame} of the models to show. In the pair "bert/bert_next" and in
-    completeness BERT of a seed that is not shown counts too."""
-    shown, folder, measures = models_to_show(artifacts), artifacts / "measures", {}
-    names = [f"{model}_{seed}" for model, seed in shown.itertuples(index=False)]
+    """{measure: its rows, a frame} of the models to show. In the pair "bert/bert_next" BERT of a
+    seed that is not shown counts too."""
+    names, folder, measures = models_to_show(artifacts), artifacts / "measures", {}
     for measure in sorted({path.name.partition(".")[0] for path in folder.glob("*.jsonl")}):
         files = [measure, *(f"{measure}.{name}" for name in names)]  # 04's; 05's
         paths = [folder / f"{file}.jsonl" for file in files]
         rows = pd.DataFrame([row for path in paths if path.is_file() for row in read_jsonl(path)])
         # A column of nulls alone would be of type object, which pandas does not average.
         rows = rows.astype({column: float for column in rows if rows[column].isna().all()})
-        if "pair" in rows:
-            second_model = rows["pair"].str.partition("/")[2] + "_" + rows["seed"].astype(str)
-            rows = rows[second_model.isin(names) | rows["pair"].eq("bert/bert_next")]
-        elif "model" in rows and measure != "completeness":
-            rows = rows[(rows["model"] + "_" + rows["seed"].astype(str)).isin(names)]
+        if "seed" in rows:
+            model = rows["pair"].str.partition("/")[2] if "pair" in rows else rows["model"]
+            of_shown = (model + "_" + rows["seed"].astype(str)).isin(names)
+            rows = rows[of_shown | model.eq("bert_next")]
         measures[measure] = rows.copy()
     add_derived_columns(measures)
     return measures
@@ -422,7 +403,6 @@ CLAIMS = (
           (Comparison("polarity cosine", "bert/kd_aligned", "bert/kd_tinybert", above=0),
            Comparison("Jaccard@10", "bert/kd_aligned", "bert/kd_tinybert", above=0)),
           "a question for future work there; KD-aligned agrees more with BERT"))
-QUESTION = CLAIMS[-1].number
 
 
 def verdict_on(e, comparison):
@@ -457,9 +437,7 @@ def judge(measures, comparisons, **filters):
 def papers_own(claim):
     """What the paper's own means say of a claim: "holds", "fails", "holds in part" where they exist
     for some of its comparisons, "" where it prints none."""
-    values = [paper_value(one.metric, one.of)
-              - (paper_value(one.metric, one.minus) if one.minus else 0)
-              for one in claim.comparisons]
+    values = [paper_value(one.metric, one.of, one.minus) for one in claim.comparisons]
     verdicts = [verdict_on({"low": value, "high": value, "n": 1}, one)
                 for value, one in zip(values, claim.comparisons) if not np.isnan(value)]
     if not verdicts:
@@ -472,22 +450,21 @@ def papers_own(claim):
 def judge_claims(measures):
     """A record for each claim: its comparisons by SHAP; "lime" and "ig", the verdicts of these
     explainers, "" where no measure of the claim depends on the explainer; by_seed, SHAP's verdict
-    of each seed alone, without the seeds at which a comparison has no interval; paper, the verdict
-    of the paper's own means."""
+    of each seed alone; paper, the verdict of the paper's own means."""
     records, seeds = [], sorted(measures["models"]["seed"].unique().tolist())
     for claim in CLAIMS:
         verdict, found = judge(measures, claim.comparisons)
         record = {"claim": claim.number, "section": claim.section, "quote": claim.quote,
                   "reason": claim.reason, "verdict": verdict, "comparisons": found,
                   "paper": papers_own(claim)}
-        explained = any("explainer" in frame_of(measures, one.metric) for one in claim.comparisons)
+        explained = any("explainer" in measures[METRICS[one.metric].measure]
+                        for one in claim.comparisons)
         for explainer in ("lime", "ig"):
             record[explainer] = ""
             if explained:
                 record[explainer], _ = judge(measures, claim.comparisons, explainer=explainer)
-        judged = {seed: judge(measures, claim.comparisons, seed=seed) for seed in seeds}
-        record["by_seed"] = {seed: verdict for seed, (verdict, found) in judged.items()
-                             if all(np.isfinite(one["low"]) for one in found)}
+        record["by_seed"] = {seed: judge(measures, claim.comparisons, seed=seed)[0]
+                             for seed in seeds}
         records.append(record)
     return records
 
@@ -519,10 +496,9 @@ TABLES = {
         "post-but ratio", "ratio, “but” − “and”", "follows second clause", "swaps with clauses",
         "confidence drop without “but”", "less confident without “but”",
         "if right, adjective not in top 3"),
-        "Section 4.5. “but” − “and” is of the polarity score. The confidence is that of the "
-        "predicted polarity (A23). In brackets: equal credit, that is, the second clause’s share "
-        "of both clauses’ tokens; of the last, which is of the right polarities, three random "
-        "tokens."),
+        "Section 4.5. “but” − “and” is of the polarity score; the confidence, of the predicted "
+        "polarity (A23). In brackets: the second clause’s share of both clauses’ tokens; of the "
+        "last, which is of the right polarities, three random tokens."),
     "Words": ("model", (
         "function words", "sentiment words", "if right, no sentiment word in top 3"),
         "Section 5.2: shares of |φ| (A27, A28); the last, of the right labels (A29). In brackets: "
@@ -543,9 +519,8 @@ CROSS_TABLES = {
     "Explainers": ("model", "explainer", ("Jaccard@3",),
         "Section 3.7 (2): Jaccard@3 of two explainers, on words. In brackets: random sets."),
     "Buckets": ("bucket", "pair", ("Jaccard@10", "polarity cosine"),
-        "Section 3.7 (5), who is right: Jaccard@10; polarity cosine. n: explained sentences of all "
-        "seeds; below 10 they say little.")}
-WITH_SD = ("ConfDrop@3", "cosine", "post-but ratio")  # as in the paper
+        "Section 3.7 (5), who is right: Jaccard@10; polarity cosine. In brackets: random sets. n: "
+        "explained sentences of all seeds; below 10 they say little.")}
 
 
 def escaped(text):
@@ -561,21 +536,6 @@ def markdown(lines):
     return "\n".join([head, "|" + "---|" * len(headings), *body]) if lines else "Not in this run."
 
 
-def record_of(measures, heading, title, keys):
-    """The estimate of one cell. keys: what its row and column stand for, such as {"model": "bert",
-    "explainer": "lime"}. paper and paper_sd are the paper's numbers, in its own tables alone;
-    baseline is the mean of the metric's baseline, null where it has none and in the buckets."""
-    of = keys.get("pair") or keys["model"]
-    own = heading in TABLES
-    record = {"table": heading, **keys, "metric": title, **estimate(measures, title, of, **keys)}
-    baseline = np.nan
-    if METRICS[title].baseline and "bucket" not in keys:
-        baseline = estimate(measures, title, of, baseline=True, **keys)["mean"]
-    return record | {"paper": paper_value(title, of) if own else np.nan,
-                     "paper_sd": paper_value(title, of, sd=True) if own else np.nan,
-                     "baseline": baseline}
-
-
 def bracketed(baseline):
     return "" if np.isnan(baseline) else f" ({number(baseline)})"
 
@@ -583,7 +543,7 @@ def bracketed(baseline):
 def cell_text(record, n):
     """Our number with its interval, its baseline in brackets, n where it is not that of the row,
     and the paper's number."""
-    sd = record["metric"] in WITH_SD
+    sd = bool(METRICS[record["metric"]].paper_sd)  # where the paper prints it
     parts = [estimate_text(record, sd) + bracketed(record["baseline"])]
     if record["n"] != n:
         parts.append(f"n = {record['n']:,}")
@@ -596,10 +556,11 @@ def cell_text(record, n):
 def table(measures, display_name, heading):
     """(records, Markdown) of a table. The n of a row is that of its first metric."""
     column, titles, note = TABLES[heading]
-    rows = frame_of(measures, titles[0])
     records, lines = [], []
-    for key in rows[column].dropna().unique() if len(rows) else ():
-        cells = [record_of(measures, heading, title, {column: key}) for title in titles]
+    for key in measures[METRICS[titles[0]].measure][column].unique():
+        cells = [{"table": heading, column: key, "metric": title} | estimate(measures, title, key)
+                 | {"paper": paper_value(title, key), "paper_sd": paper_value(title, key, sd=True)}
+                 for title in titles]
         records += cells
         n = cells[0]["n"]
         lines.append({"": escaped(display_name(key)), "n": f"{n:,}"}
@@ -611,11 +572,13 @@ def cross_table(measures, display_name, heading):
     """(records, Markdown) of a table whose cells have the means of all its metrics, each with its
     baseline: "0.620 (0.250); 0.910". The n of a row is that of its first cell."""
     row_column, column_column, titles, note = CROSS_TABLES[heading]
-    records, lines, rows = [], {}, frame_of(measures, titles[0])
+    records, lines, rows = [], {}, measures[METRICS[titles[0]].measure]
     if len(rows):
         rows = rows[[row_column, column_column]].dropna().drop_duplicates()
     for keys in rows.to_dict("records"):
-        cells = [record_of(measures, heading, title, keys) for title in titles]
+        of = keys.get("pair") or keys["model"]
+        cells = [{"table": heading, **keys, "metric": title}
+                 | estimate(measures, title, of, **keys) for title in titles]
         records += cells
         n, row_name = f"{cells[0]['n']:,}", escaped(display_name(keys[row_column]))
         line = lines.setdefault(row_name, {"": row_name, "n": n})
@@ -663,8 +626,7 @@ def size_table(measures, display_name):
             f"with BERT of the next seed.\n\n{markdown(lines)}")
 
 
-# --- Figures: (measures, artifacts, display_name) -> (figure, caption). display_name(key), made in
-# main(), is the name to print of a model, a pair or an explainer.
+# --- Figures: (measures, artifacts, display_name) -> (figure, caption); main() has display_name
 
 COLOURS = {"bert": "#0072B2", "distilbert": "#E69F00", "kd_tinybert": "#009E73",
            "kd_aligned": "#D55E00", "tinybert_ce": "#CC79A7"}  # Okabe, Ito: for all eyes
@@ -685,19 +647,14 @@ def drawn_models(measures):
 
 
 def draw_claims(measures, artifacts, display_name, claims):
-    """The claims, each by the first comparison that has the claim's verdict. Every row has a scale
-    of its own: all its numbers are divided by 1.1 times the largest, and so lie between -1 and 1;
-    the text stands outside."""
+    """The claims, each by the first comparison that has the claim's verdict. A row's numbers are
+    divided by 1.1 times the largest, so they lie between -1 and 1; the text stands outside."""
     fig, ax = plt.subplots(figsize=(8.2, 0.46 * len(claims) + 0.3))
     for y, claim in enumerate(claims):
         one = next(one for one in claim["comparisons"] if one["verdict"] == claim["verdict"])
-        title, of, minus = one["metric"], one["of"], one["minus"]
-        paper = paper_value(title, of) - (paper_value(title, minus) if minus else 0)
-        baseline = np.nan
-        if METRICS[title].baseline and not minus:
-            baseline = estimate(measures, title, of, baseline=True)["mean"]
-        numbers = [paper, baseline, *one["seeds"].values(),
-                   *(one[key] for key in ("mean", "low", "high", "above", "below"))]
+        paper = paper_value(one["metric"], one["of"], one["minus"])
+        numbers = [paper, *one["seeds"].values(),
+                   *(one[key] for key in ("mean", "low", "high", "above", "below", "baseline"))]
         scale = 1.1 * np.nanmax([*np.abs(np.array(numbers, dtype=float)), 1e-9])
         left = -1 if one["above"] is None else one["above"] / scale
         right = 1 if one["below"] is None else one["below"] / scale
@@ -706,7 +663,7 @@ def draw_claims(measures, artifacts, display_name, claims):
         ax.plot([one["low"] / scale, one["high"] / scale], [y, y], "k-")
         ax.plot([mean / scale for mean in one["seeds"].values()],
                 [y + 0.27] * len(one["seeds"]), "k.", markersize=3)
-        ax.plot([baseline / scale] * 2, [y - 0.39, y + 0.39], "k:")
+        ax.plot([one["baseline"] / scale] * 2, [y - 0.39, y + 0.39], "k:")
         ax.plot(paper / scale, y, "kD", markerfacecolor="white", markersize=5)
         ax.plot(one["mean"] / scale, y, mark, markerfacecolor=colour)
         quote = textwrap.shorten(f"{claim['claim']}. {claim['quote']}", 66, placeholder=" …",
@@ -730,13 +687,12 @@ def draw_claims(measures, artifacts, display_name, claims):
 def figure1(measures, artifacts, display_name):
     """3.1: the label distribution of the whole data set."""
     counts = measures["labels"].pivot(index="label", columns="split", values="sentences")
-    counts, total = counts[list(SPLITS)], counts.sum(axis=1)
+    counts, total = counts[list(SPLITS)].set_axis(list(LABELS)), counts.sum(axis=1)
     fig, ax = plt.subplots(figsize=(5.6, 2.8))
     counts.plot.bar(stacked=True, ax=ax, width=0.72, rot=0, xlabel="", ylabel="sentences",
                     color=["#4C78A8", "#9ECAE1", "#F2F2F2"], edgecolor="black", linewidth=0.5)
     for i, n in enumerate(total):
         ax.text(i, n, f"{n:,}\n{n / total.sum():.1%}", ha="center", va="bottom")
-    ax.set_xticks(range(len(LABELS)), LABELS)
     ax.margins(y=0.2)
     ax.legend([f"{split} ({n:,})" for split, n in counts.sum().items()], ncols=3,
               loc="upper center", bbox_to_anchor=(0.5, -0.12))
@@ -746,7 +702,7 @@ def figure1(measures, artifacts, display_name):
 def dot_plots(measures, artifacts, display_name, caption, titles, prefix=""):
     """Figures 4 to 7, and Agreement: two metrics side by side, a row for each model or pair whose
     name begins with prefix, such as "bert/"."""
-    rows = frame_of(measures, titles[0])
+    rows = measures[METRICS[titles[0]].measure]
     shown = [of for of in rows["pair" if "pair" in rows else "model"].unique()
              if of.startswith(prefix)]
     fig, axes = plt.subplots(1, 2, figsize=(7, 1 + 0.36 * len(shown)), sharey=True)
@@ -761,12 +717,10 @@ def dot_plots(measures, artifacts, display_name, caption, titles, prefix=""):
             ax.plot(paper_value(title, of), y - 0.05, "wD", markeredgecolor="black", markersize=5,
                     label="paper")
             if METRICS[title].baseline:
-                level = estimate(measures, title, of, baseline=True)["mean"]
-                ax.plot([level] * 2, [y - 0.4, y + 0.4], "k:", label="baseline")
-        if "bert/bert_next" in shown:
-            ax.axvline(estimate(measures, title, "bert/bert_next")["mean"], color="black",
-                       linestyle="--", linewidth=0.8, zorder=0,
-                       label=display_name("bert/bert_next"))
+                ax.plot([e["baseline"]] * 2, [y - 0.4, y + 0.4], "k:", label="baseline")
+            if of == "bert/bert_next":
+                ax.axvline(e["mean"], color="black", linestyle="--", linewidth=0.8, zorder=0,
+                           label=display_name(of))
         ax.set_yticks(range(len(shown)), [display_name(of) for of in shown])
         ax.set(title=title, ylim=(len(shown) - 0.5, -0.5))
         ax.grid(axis="x", color="#EEEEEE")
@@ -779,23 +733,22 @@ def figure8(measures, artifacts, display_name):
     """4.4: orientations of SHAP vectors. The projection only illustrates (A18): its dimension i is
     the token at position i, which is another token in every sentence. The angle measures."""
     seed, models, subset = first_seed(measures), drawn_models(measures), load_subset(artifacts)
-    unit = []  # the 150 unit vectors of the first model, then of the second, ...
+    vectors = []  # of the 150 sentences of the first model, then of the second, ...
     for model in models:
-        for row in load_explanations(artifacts, model, seed, "shap", subset):
-            phi = predicted_attributions(row)
-            unit.append(phi / (np.linalg.norm(phi) or 1))
-    padded = np.zeros((len(unit), max(2, *map(len, unit))))  # PCA needs two columns
-    for row, phi in zip(padded, unit):
+        vectors += map(predicted_attributions,
+                       load_explanations(artifacts, model, seed, "shap", subset))
+    padded = np.zeros((len(vectors), max(2, *map(len, vectors))))  # PCA needs two columns
+    for row, phi in zip(padded, vectors):
         row[:len(phi)] = phi
-    clouds = np.split(PCA(2, svd_solver="full").fit_transform(padded), len(models))
+    clouds = np.split(PCA(2, svd_solver="full").fit_transform(normalize(padded)), len(models))
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.6))
     for model, mark, cloud in zip(models, "o^sD", clouds):
         left.scatter(*cloud.T, s=14, marker=mark, facecolor="none", edgecolor=COLOURS[model],
                      linewidth=0.8, label=display_name(model))
     for pair in (*(f"bert/{model}" for model in models[1:]), "bert/bert_next"):
-        rows = rows_of(measures, "polarity cosine", pair)
-        if len(rows):
-            angles = np.degrees(np.arccos(rows["polarity_cosine"].dropna().clip(-1, 1)))
+        cosines = values_of(measures, "polarity cosine", pair).dropna()
+        if len(cosines):
+            angles = np.degrees(np.arccos(cosines.clip(-1, 1)))
             right.hist(angles, range(0, 181, 10), weights=np.full(len(angles), 100 / len(angles)),
                        histtype="step", color=COLOURS.get(pair.rpartition("/")[2], "black"),
                        label=f"{display_name(pair)}: median {angles.median():.0f}°", linewidth=1.5)
@@ -865,11 +818,10 @@ def page_html(measures, artifacts, display_name):
     for model, method in product(measures["models"]["model"].unique(), ("shap", "ig", "lime")):
         for row in load_explanations(artifacts, model, seed, method, subset):
             found[row["id"]].setdefault(model, {})[method] = row
-    drift = rows_of(measures, "polarity cosine", "bert/kd_tinybert", seed=seed)
-    drift = drift.set_index("id")["polarity_cosine"]
+    drift = values_of(measures, "polarity cosine", "bert/kd_tinybert", seed=seed)
     gold = {row["id"]: LABELS[row["label"]] for row in subset}
     links, articles = [], ""
-    for key, cosine in drift.astype(float).sort_values().items():
+    for (_, key), cosine in drift.sort_values().items():
         name, value = escape(key), "undefined" if np.isnan(cosine) else f"{cosine:.2f}"
         links.append(f'<a href="#{name}">{name} ({value})</a>')
         articles += (f'<article id="{name}"><h3>{name}, gold {gold[key]}: polarity cosine {value}'
@@ -920,9 +872,7 @@ RULE = (
 
 def claims_md(claims, display_name, beside):
     """The claims as a Markdown table, with the verdicts of --beside."""
-    seeds = sorted({seed for claim in claims for one in claim["comparisons"]
-                    for seed in one["seeds"]})
-    lines = []
+    lines, seeds = [], claims[0]["by_seed"]
     for claim in claims:
         ours, of_seeds, title = [], [], ""
         for one in claim["comparisons"]:
@@ -959,31 +909,25 @@ def numbers_of(claims):
     return ", ".join(str(claim["claim"]) for claim in claims) or "none"
 
 
-def seeds_text(e):
-    """ "0.667 (seeds: 0.691, 0.657, 0.652)" of an estimate."""
-    return f"{number(e['mean'])} (seeds: {', '.join(map(number, e['seeds'].values()))})"
-
-
 def alignment_md(measures):
     """What KD-aligned gains and costs. The share of a seed is its gain in polarity cosine with BERT
     over its gap between KD-TinyBERT and BERT of the next seed."""
     gain, gap = (estimate(measures, "polarity cosine", pair, "bert/kd_tinybert")
                  for pair in ("bert/kd_aligned", "bert/bert_next"))
-    seeds = [seed for seed in gap["seeds"] if seed in gain["seeds"]]
-    if not seeds:
+    gains, gaps = pd.Series(gain["seeds"]).align(pd.Series(gap["seeds"]), join="inner")
+    if gains.empty:
         return "KD-aligned and BERT of the next seed: not both in this run."
-    gains, gaps = ([e["seeds"][seed] for seed in seeds] for e in (gain, gap))
     share = ""
     if gap["low"] > 0:  # else KD-TinyBERT may agree with BERT as much as a second BERT does
-        shares = ", ".join(f"{x / y:.0%}" for x, y in zip(gains, gaps))
-        share = (f" This closes {sum(gains) / sum(gaps):.0%} of the gap between KD-TinyBERT and "
+        shares = ", ".join(f"{x:.0%}" for x in gains / gaps)
+        share = (f" This closes {gains.sum() / gaps.sum():.0%} of the gap between KD-TinyBERT and "
                  f"BERT of the next seed (seeds: {shares}).")
     aligned, kd, bert = (number(estimate(measures, "accuracy", model)["mean"])
                          for model in ("kd_aligned", "kd_tinybert", "bert"))
     seconds = measures["models"].groupby("model")["training_seconds"].mean()
     return ("**Can distillation keep the teacher’s reasons?** KD-aligned is distilled like "
             "KD-TinyBERT, and also on perturbed copies of each sentence and from the teacher’s "
-            f"hidden states (claim {QUESTION}). Its polarity cosine with BERT is higher by "
+            "hidden states (claim 20). Its polarity cosine with BERT is higher by "
             f"{estimate_text(gain)}.{share} Accuracy {aligned}, KD-TinyBERT {kd}, BERT {bert}; "
             f"{seconds['kd_aligned'] / seconds['kd_tinybert']:.1f} times the training time of "
             "KD-TinyBERT.")
@@ -1003,8 +947,7 @@ def beside_md(claims, beside):
 
 
 def summary_md(measures, display_name, claims, beside):
-    """The first lines of the report: at most seven, each of one thing, and one for each folder of
-    --beside."""
+    """The first lines of the report: at most seven, and one for each folder of --beside."""
     seeds = sorted(measures["models"]["seed"].unique())
     covers = "trainings and sentences" if len(seeds) > 1 else "sentences alone, not trainings"
     of_paper, question = claims[:-1], claims[-1]
@@ -1016,7 +959,7 @@ def summary_md(measures, display_name, claims, beside):
     for seed in seeds if len(seeds) > 1 else ():
         others[f"seed {seed} alone"] = [
             claim for claim in claims
-            if claim["by_seed"].get(seed, claim["verdict"]) != claim["verdict"]]
+            if claim["by_seed"][seed] not in (UNTESTED, claim["verdict"])]
     for explainer in ("lime", "ig"):
         others[EXPLAINERS[explainer]] = [
             claim for claim in claims if claim[explainer] not in ("", UNTESTED, claim["verdict"])]
@@ -1025,16 +968,18 @@ def summary_md(measures, display_name, claims, beside):
              "the sentences, most drift first.",
              alignment_md(measures),
              f"The paper’s {len(of_paper)} [claims](#claims). {verdicts} Its question for future "
-             f"work ({QUESTION}): {question['verdict']}.",
+             f"work ({question['claim']}): {question['verdict']}.",
              "Claims with another verdict, by " + "; ".join(
                  f"{by}: {numbers_of(some)}" for by, some in others.items()) + "."]
     lines += beside_md(claims, beside)
-    jaccard, cosine = (estimate(measures, title, "bert/bert_next")
-                       for title in ("Jaccard@10", "polarity cosine"))
-    if jaccard["n"]:
+    berts = []
+    for title in ("Jaccard@10", "polarity cosine"):
+        e = estimate(measures, title, "bert/bert_next")
+        of_seeds = ", ".join(map(number, e["seeds"].values()))
+        berts.append(f"{title} {number(e['mean'])} (seeds: {of_seeds})")
+    if e["n"]:
         lines.append("What to expect without compression, the agreement of BERT with BERT of the "
-                     f"next seed: Jaccard@10 {seeds_text(jaccard)}; polarity cosine "
-                     f"{seeds_text(cosine)}.")
+                     f"next seed: {'; '.join(berts)}.")
     stand_ins = [row for row in measures["models"].drop_duplicates("model").itertuples()
                  if display_name(row.model).endswith("*")]
     if stand_ins:
@@ -1050,10 +995,10 @@ def summary_md(measures, display_name, claims, beside):
 
 
 def completeness_md(measures):
-    """How exactly IG sums up, over all models, BERT of the next seed included, and sentences."""
-    gaps = measures.get("completeness", pd.DataFrame({"relative_gap": []}))["relative_gap"]
-    if gaps.empty:
+    """How exactly IG sums up, over all models and sentences."""
+    if measures["completeness"].empty:
         return ""
+    gaps = measures["completeness"]["relative_gap"]
     return (f"IG’s attributions miss the change of p by {gaps.median():.2%} in the median "
             f"sentence, by {gaps.quantile(0.95):.1%} or less in 95% of them.")
 
@@ -1094,8 +1039,7 @@ def cases_md(measures, artifacts):
     seed, subset = first_seed(measures), load_subset(artifacts)
     bert, kd = (load_explanations(artifacts, model, seed, "shap", subset)
                 for model in ("bert", "kd_tinybert"))
-    cosines = rows_of(measures, "polarity cosine", "bert/kd_tinybert", seed=seed)
-    cosines = cosines.set_index("id")["polarity_cosine"]
+    cosines = values_of(measures, "polarity cosine", "bert/kd_tinybert", seed=seed)[seed]
     text = {row["id"]: textwrap.shorten(row["text"], 90, placeholder=" …") for row in subset}
     lines = [f"- {rule}, {value:.3f}: “{escaped(text[key])}” [{escaped(key)}]"
              f"(explanations.html#{key})"
@@ -1145,7 +1089,7 @@ def main(args):
         f"## The data\n{figure('Figure 1', figure1)}", examples_md(load_subset(artifacts)),
         text["Accuracy and F1"],
         figure("Figure 4", dot_plots, "The test split.", ("accuracy", "weighted F1")),
-        text["Table 1"],
+        text["Table 1"], text["Faithfulness by k"],
         figure("Figure 5", dot_plots, "The top 3 SHAP tokens removed; baseline: 3 random.",
                ("ConfDrop@3", "FlipRate@3")),
         text["Table 2"],

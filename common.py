@@ -116,10 +116,8 @@ def check_rows(data, split, loaded):
     rows = []
     for i, row in enumerate(loaded):
         place, text, label = f"{data}: {split}-{i}", row.get("text"), row.get("label")
-        if not {"text", "label"} <= row.keys():
-            stop(f"{place} has the columns {', '.join(row)}; text and label are needed")
         if not isinstance(text, str) or not text.strip():
-            stop(f"{place} has no text")
+            stop(f"{place} has no text (its columns are {', '.join(row)})")
         if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
             stop(f"{place} has half of a surrogate pair, which is no text in any encoding")
         if type(label) is not int or label not in range(len(LABELS)):
@@ -154,9 +152,8 @@ def pick_device(name):
 
 def pick_precision(name, device):
     """fp32, fp16 or bf16; auto is fp16 on a GPU, fp32 on a CPU (A10)."""
-    if name != "auto":
-        return name
-    return "fp16" if device.type == "cuda" else "fp32"
+    automatic = "fp16" if device.type == "cuda" else "fp32"
+    return automatic if name == "auto" else name
 
 
 def load_encoder(checkpoint, seed):
@@ -299,9 +296,8 @@ def predict_logits(model, tokenizer, inputs, precision="fp32"):
         logits.update(zip(batch, out.double().cpu().numpy()))
     result = np.array([logits[ids] for ids in rows]).reshape(len(rows), len(LABELS))
     if not np.isfinite(result).all():
-        stop("the model returned logits that are not finite; " + (
-            "delete it and train it again with --precision fp32" if precision == "fp32" else
-            f"{precision} is too narrow for it: pass --lime-precision fp32"))
+        stop(f"the model's logits are not finite in {precision}: pass --lime-precision fp32, or in "
+             "fp32 delete the model and train it again with --precision fp32")
     return result
 
 
@@ -505,8 +501,7 @@ def cosine(a, b):
 
 def remove(ids, positions):
     """What "remove" means (A4): the wordpieces at these positions are deleted."""
-    gone = {int(p) for p in positions}
-    return tuple(x for i, x in enumerate(ids) if i not in gone)
+    return tuple(x for i, x in enumerate(ids) if i not in positions)
 
 
 # --- 6. Explainers (3.6)
@@ -631,7 +626,7 @@ def load_subset(artifacts):
 
 
 def explain_all(path, rows, explain):
-    """All rows, explained: those that are not yet in the file are explained and appended to it.
+    """{id: explained row}: the rows that are not yet in the file are explained and appended to it.
     explain(row) -> dict to add to the row. A line that an interruption cut off is made again. Stops
     at the end if explain raised ArithmeticError for some, which are then not in the file."""
     done, failed = explained_rows(path), []
@@ -651,7 +646,7 @@ def explain_all(path, rows, explain):
     if failed:
         stop(f"{path.stem}: {len(failed)} sentences could not be explained, the others are. The "
              f"same command with --device cpu usually explains them too. The first: {failed[0]}")
-    return [done[row["id"]] for row in rows]
+    return done
 
 
 def explained_rows(path):
@@ -692,8 +687,7 @@ def delete_measures(artifacts, name):
     """Deletes what 04 measured, whose files hold all models together, and what 05 measured of this
     one: they were of what was there before."""
     for path in Path(artifacts).glob("measures/*.jsonl"):
-        of_model = path.stem.partition(".")[2]  # words.bert_42 is 05's; faithfulness is 04's
-        if of_model in ("", name):
+        if path.stem.partition(".")[2] in ("", name):  # faithfulness is 04's, words.bert_42 05's
             path.unlink(missing_ok=True)
 
 
@@ -711,16 +705,12 @@ def read_jsonl(path, hint="an earlier stage writes it"):
     """The objects of a file, one a line. Stops and names the line that is not a JSON object."""
     if not Path(path).is_file():
         stop(f"{path} is missing; {hint}")
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # with or without a byte-order mark
-    except UnicodeDecodeError as error:
-        stop(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8")
     rows = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except ValueError as error:
-            stop(f"{path}, line {number} is not JSON ({error})")
+            stop(f"{path}, line {number} is not JSON in UTF-8 ({error})")
         if rows and not isinstance(rows[-1], dict):
             stop(f'{path}, line {number} is no JSON object such as {{"text": "...", "label": 0}}')
     return rows

@@ -41,10 +41,9 @@ stop() { echo "error: $1" >&2; exit 2; }
 # --- The words and settings, checked before anything long begins
 
 preset=${1:-}
-[ $# -le 1 ] || stop "run_all.sh takes one word, not '$*'; settings such as DATA=DIR stand in front: DATA=DIR bash run_all.sh $1"
-case $preset in
+case $* in
   ""|paper|cpu|base|smoke|test) ;;
-  *) stop "no preset '$preset'; it is one of paper, cpu, base, smoke, test" ;;
+  *) stop "no preset '$*'; it is one of paper, cpu, base, smoke, test. Settings stand in front: DATA=DIR bash run_all.sh cpu" ;;
 esac
 case ${LIME:=} in ""|yes|no) ;; *) stop "LIME is '$LIME'; it is yes or no" ;; esac
 SEEDS=$(echo ${SEEDS:-})  # one space between two, whatever was there
@@ -91,13 +90,9 @@ exec 8<&-
 # --- Where and how the stages run
 
 gpus=$($python -c 'import torch; print(torch.cuda.device_count())')
-if [ -n "$preset" ]; then
-  echo "preset $preset (asked for)"
-elif [ "$gpus" = 0 ]; then
-  preset=cpu; echo "preset cpu (no CUDA here)"
-else
-  preset=paper; echo "preset paper (CUDA is available)"
-fi
+if [ "$gpus" = 0 ]; then default=cpu; else default=paper; fi
+preset=${preset:-$default}
+echo "preset $preset, GPUs: $gpus"
 cores=$(getconf _NPROCESSORS_ONLN)
 jobs=${JOBS:-$gpus}  # stages at once
 if [ "$jobs" = 0 ]; then jobs=$((cores < 2 ? 1 : 2)); fi
@@ -190,20 +185,18 @@ fi
 # --- The commands of one model and seed
 
 train() {  # train kd_aligned 42
-  local model=$1 seed=$2; shift 2
+  local model=$1 seed=$2 script=02_distill.py checkpoint=$tinybert more=""
   case $model in
-    bert) set -- 01_train.py --checkpoint "$bert" ;;
-    distilbert) set -- 01_train.py --checkpoint "$distilbert" ;;
-    tinybert_ce) set -- 01_train.py --checkpoint "$tinybert" ;;
-    kd_tinybert) set -- 02_distill.py --checkpoint "$tinybert" ;;
-    kd_aligned) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 1 --hidden-weight 3 ;;  # the weight was not tuned
-    kd_perturbed) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 1 ;;
-    kd_twice) set -- 02_distill.py --checkpoint "$tinybert" --perturb-rate 0 ;;  # control for compute: the copy is the sentence
-    kd_*layer) set -- 02_distill.py --checkpoint "${shallow[${model//[^0-9]/}]}" ;;
-    kd_*layer_perturbed) set -- 02_distill.py --checkpoint "${shallow[${model//[^0-9]/}]}" --perturb-rate 1 ;;
-    kd_hidden) set -- 02_distill.py --checkpoint "$tinybert" --hidden-weight 3 ;;
+    bert) script=01_train.py checkpoint=$bert ;;
+    distilbert) script=01_train.py checkpoint=$distilbert ;;
+    tinybert_ce) script=01_train.py ;;
+    kd_*layer*) checkpoint=${shallow[${model//[^0-9]/}]} ;;
+    kd_aligned) more="--perturb-rate 1 --hidden-weight 3" ;;  # the weight was not tuned
+    kd_hidden) more="--hidden-weight 3" ;;
+    kd_twice) more="--perturb-rate 0" ;;  # control for compute: the copy is the sentence
   esac
-  stage "$@" --model $model --seed $seed $train_flags --data "$data"
+  if [[ $model = *_perturbed ]]; then more="--perturb-rate 1"; fi
+  stage $script --checkpoint "$checkpoint" $more --model $model --seed $seed $train_flags --data "$data"
 }
 
 explain() {  # explain bert 42 shap ig; further flags may follow

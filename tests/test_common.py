@@ -343,7 +343,7 @@ def test_explaining_goes_on_after_a_torn_line(tmp_path):
     path.write_text('{"id": "0", "phi": 0.0, "nothing": null}\n{"id": "1", "ph')
     done = explain_all(path, rows, explain)
     assert asked == ["1", "2", "3"]
-    assert done == [{"id": str(i), "phi": float(i), "nothing": None} for i in range(4)]
+    assert done == {str(i): {"id": str(i), "phi": float(i), "nothing": None} for i in range(4)}
     assert explain_all(path, rows, explain) == done and len(asked) == 3
 
 

@@ -136,13 +136,14 @@ CLASSES = [{"text": "a", "label": label} for label in range(5)]
     ([{"text": "a", "label": True}], "test-0 has the label True"),
     ([{"text": " ", "label": 0}], "test-0 has no text"),
     ([{"text": "\ud83d", "label": 0}], "half of a surrogate pair"),
-    ([{"sentence": "a", "label": 0}], "the columns sentence, label"),
+    ([{"sentence": "a", "label": 0}], "its columns are sentence, label"),
     ([], "none of the 0 sentences of test has the label 0"),
     (CLASSES[:3], "none of the 3 sentences of test has the label 3"),
     ([row | {"label": row["label"] + 1} for row in CLASSES], "test-4 has the label 5"),
     (json.dumps(CLASSES).encode(), "line 1 is no JSON object"),
     (b"3\n", "line 1 is no JSON object"),
-    (b'{"text": \n', "line 1 is not JSON"), (b'{"text": "caf\xe9", "label": 0}', "not UTF-8"),
+    (b'{"text": \n', "line 1 is not JSON"),
+    (b'{"text": "caf\xe9", "label": 0}', "line 1 is not JSON in UTF-8"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "line 1 is not JSON")])
 def test_text_that_cannot_be_used_is_named_in_one_line(text, capsys, lines, says):
     with pytest.raises(SystemExit) as stopped:

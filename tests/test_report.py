@@ -97,7 +97,8 @@ def test_estimate_by_hand(six):
     assert nothing["n"] == 0
     orders = pd.DataFrame({"seed": 42, "model": "bert", "positive": [*"aabb"], "negative": "c",
                            "second_polarity": [0, 2] * 2,
-                           "cue_not_in_top3": [True, False, True, None]})
+                           "cue_not_in_top3": [True, False, True, None],
+                           "chance_cue_not_in_top3": 0.7})
     e = six.estimate({"contrast": orders}, "if right, adjective not in top 3", "bert")
     assert (e["mean"], e["n"]) == (0.75, 2)  # a cell is a pair of adjectives: 0.5 and 1
     of_kd = orders[::-1].assign(model="kd_tinybert", cue_not_in_top3=[1, None, 0, 0])
@@ -120,7 +121,8 @@ def test_an_interval_ends_where_its_values_end(six):
     equal = six.estimate(measures, "polarity cosine", "bert/distilbert", "bert/distilbert")
     assert six.estimate_text(equal) == "0.000 [-0.925, 0.925]†"  # 3.7 of 4
     flips = pd.DataFrame({"seed": 42, "id": list("abcd"), "model": "bert", "explainer": "shap",
-                          "k": [3, 3, 3, 5], "flip": [True, False, False, True]})
+                          "k": [3, 3, 3, 5], "flip": [True, False, False, True],
+                           "random_flip": 0.0})
     rate = six.estimate({"faithfulness": flips}, "FlipRate@3", "bert")
     assert (rate["mean"], rate["low"], rate["high"]) == (pytest.approx(1 / 3), 0, 1)
 
@@ -216,8 +218,9 @@ def made(folder, seeds, standins=False, methods=("shap", "lime", "ig"), text=ODD
             for name in names[:-1]:
                 of_model = [row for row in rows if f"{row['model']}_{row['seed']}" == name]
                 common.write_jsonl(folder / f"measures/{measure}.{name}.jsonl", of_model)
-        elif methods[1:] or measure not in ("short_tokens", "completeness"):  # missing, or empty
-            common.write_jsonl(folder / f"measures/{measure}.jsonl", rows)
+        else:
+            empty = not methods[1:] and measure in ("short_tokens", "completeness")  # as 04 does
+            common.write_jsonl(folder / f"measures/{measure}.jsonl", [] if empty else rows)
     of_tokens = {"tokens": [*"ab"][:len(text)], "spans": [[0, 1], [1, 3]][:len(text)]}
     of_words = {"words": ["a"], "spans": [[[0, 1]]], "attributions": [0.5]}
     for name in names:
@@ -244,7 +247,7 @@ def test_report(six, call, tmp_path, how, untested):
     assert not [word for word in ("nan", "None", "{", "inf") if word in report + out]
     numbers = ", ".join(map(str, untested)) or "none"
     assert f"Not tested: {len(untested)} ({numbers}). Its question for future work (20): " in report
-    assert report.count("## Table ") == 5 and report.count("\n") <= 210
+    assert report.count("## Table ") == 5 and report.count("\n") <= 220
     assert ("Not in this run." in report) == ("methods" in how)
     assert report.split("\n")[2].startswith(f"- Seeds: {', '.join(map(str, how['seeds']))}. ")
     assert len(report.split("\n\n")[1].split("\n")) <= 7
@@ -274,7 +277,7 @@ def test_what_is_not_measured_is_left_out_and_said(six, call, tmp_path):
 
 def test_the_verdicts_of_other_runs_stand_beside(six, tmp_path):
     claims = [{"claim": n, "verdict": verdict, "section": "", "quote": "", "comparisons": [],
-               "reason": "", "lime": "", "ig": "", "paper": ""}
+               "reason": "", "lime": "", "ig": "", "by_seed": {}, "paper": ""}
               for n, verdict in enumerate(("holds", "holds", "does not hold", "undecided"), 1)]
     there = ["holds", "does not hold", "does not hold", "holds"]
     rows = [claim | {"verdict": verdict} for claim, verdict in zip(claims, there)]
