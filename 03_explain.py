@@ -12,7 +12,7 @@ Without --model it draws the subset alone. Methods: shap (3.6; explain_shap in c
 uses too) and lime (3.6); ig, integrated gradients from SHAP's absent tokens to the sentence (A33);
 shap_mask, SHAP with [MASK] as its reference (A11); lime_resampled, LIME with another sampling seed.
 Run again after an interruption, it goes on with the next sentence. The subset, A11's background,
-LIME's samples and SHAP's ties have the seed 42; --seed is the model's.
+LIME's samples (lime_resampled: 43) and SHAP's ties have the seed 42; --seed is the model's.
 """
 import random
 import re

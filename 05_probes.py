@@ -102,8 +102,8 @@ def post_but_ratio(row, phi, connective="but"):
 def credit_of(row, words, k=3):
     """How much |phi| of the predicted class the tokens of these words get. share: their part of all
     |phi|, beside token_share, their part of all tokens. not_in_top: none of the k largest is on
-    them, beside chance_not_in_top, the probability that k random tokens miss them all; both are
-    None in a sentence without these words."""
+    them, beside chance_not_in_top, the probability that k random tokens miss them all; these
+    two are None in a sentence without these words."""
     size = np.abs(predicted_attributions(row))
     member = np.array([word in words for word in token_words(row)], dtype=bool)
     top, n, m = top_k(size, k), len(member), int(member.sum())
@@ -166,7 +166,7 @@ def example_rows(sentence, ask):
             for condition, p in zip(FORMS, three)]
 
 
-# --- 3.7 (4): negation, which is promised there and in RQ4, and shown nowhere (A22)
+# --- 3.7 (4): negation, which is promised there and in the introduction (4), shown nowhere (A22)
 
 def negation_row(adjective, polarity, ask):
     """Whether the prediction is right in each condition of NEGATIONS (A22). polarity: the

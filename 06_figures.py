@@ -79,7 +79,7 @@ SIGNED = (-1, 1)
 class Metric(NamedTuple):
     measure: str  # 04 writes <measure>.jsonl, 05 one <measure>.<model>_<seed>.jsonl per model
     column: str
-    paper: tuple = ()  # its means, as printed: of PAPER_MODELS, or of PAIRS, in their order
+    paper: tuple = ()  # as printed, or its SDs squared: of PAPER_MODELS, or of PAIRS, in their order
     paper_sd: tuple = ()
     baseline: str = ""  # the column of what chance gives
     k: int | None = None  # only the rows of this k
@@ -136,8 +136,8 @@ METRICS = {
     "n't": Metric("negation", "n't"), "hardly": Metric("negation", "hardly"),
     "out of scope": Metric("negation", "out of scope"),
     "Jaccard@3": Metric("explainers", "jaccard", baseline="chance_jaccard", k=3)}
-# What makes a row, besides seed and sentence. second_polarity says which of two adjectives stands
-# second; estimate() averages both orders.
+# What identifies a row where it is not seed and sentence (id). second_polarity says which of two
+# adjectives stands second; estimate() averages both orders.
 KEYS = {"contrast": ["seed", "positive", "negative", "second_polarity"],
         "negation": ["seed", "adjective"], "weighted_f1": ["seed"]}
 
@@ -268,8 +268,8 @@ def add_derived_columns(measures):
 
 
 def display_names(models):
-    """{model, explainer or pair: its name in print}. A model with an asterisk is a stand-in: not
-    of the type and the size that 3.2 gives."""
+    """{model, explainer or pair: its name in print}. A model with an asterisk is not of the type
+    and the size that 3.2 gives: a stand-in, or a student of another size."""
     names = EXPLAINERS | {"bert/bert_next": "BERT of the next seed",
                           "gold_control": "gold-label control"}
     for row in models.drop_duplicates("model").itertuples():
@@ -291,7 +291,7 @@ def gold_control(measures):
 
 
 def one_start(measures):
-    """Whether DistilBERT and KD-TinyBERT start from one checkpoint, as stand-ins do. Then they
+    """Whether DistilBERT and KD-TinyBERT start from one checkpoint, as those of cpu do. Then they
     share head, batches and dropout too, and agree more than two trainings of one model."""
     checkpoints = dict(zip(measures["models"]["model"], measures["models"]["checkpoint"]))
     return checkpoints["distilbert"] == checkpoints["kd_tinybert"]
@@ -504,7 +504,7 @@ TABLES = {
         "Section 5.2: shares of |φ| (A27, A28); the last, of the right labels (A29). In brackets: "
         "shares of the tokens; three random tokens."),
     "Negation": ("model", ("not", "never", "n't", "hardly", "out of scope"),
-        "RQ4 (A22): right predictions. The paper reports none.")}
+        "Question (4) of the introduction (A22): right predictions. The paper reports none.")}
 # {heading: (column that makes the rows, column that makes the columns, metrics, whose means stand
 # in each cell, note)}
 CROSS_TABLES = {
@@ -621,9 +621,9 @@ def size_table(measures, display_name):
                       "parameters": f"{row.parameters / 1e6:.1f} M",
                       "ms": f"{row.milliseconds:.1f}", "accuracy": accuracy,
                       "polarity cosine with BERT": cosine, "Jaccard@10 with BERT": jaccard})
-    return ("## Size\nFuture Work (Section 6), “more aggressively compressed students”. ms: of a "
-            "forward pass, a sentence, in batches, on this run’s machine, the median seed. BERT: "
-            f"with BERT of the next seed.\n\n{markdown(lines)}")
+    return ("## Size\nFuture Work (Section 6), “more aggressively compressed student models”. ms: "
+            "of a forward pass, a sentence, in batches, on this run’s machine, the median seed. "
+            f"BERT: with BERT of the next seed.\n\n{markdown(lines)}")
 
 
 # --- Figures: (measures, artifacts, display_name) -> (figure, caption); main() has display_name
@@ -856,18 +856,19 @@ the value follows the token; the others show on hover. Below a prediction: the p
 RULE = (
     "A comparison holds where its 95% interval lies inside the stated range (where no reason is "
     "given, the order that the paper states), does not hold where it lies outside, else is "
-    "undecided. A claim holds if all its comparisons hold, does not hold if one does not, else is "
-    "undecided. So, if the intervals have their 95% coverage, a claim is wrongly found to hold in "
-    "at most 2.5% of runs, and wrongly found not to hold in up to 2.5% for each of its "
-    "comparisons: 10% for the four of claim 18. The verdict is SHAP’s. LIME, the slowest, explains "
-    "the first seed alone, so that it cannot test claims 8 and 19. *Paper*: whether the paper’s "
-    "own means lie inside the ranges; in part: it prints some of them; blank: none. An interval is "
-    "cut at the values that are possible. n is seeds × sentences, or seeds × pairs of adjectives. "
-    "†: all n values are equal; the interval is ± 3.7 / n. Intervals of differences from BERT of "
-    "the next seed (8, 19) assume that a BERT agrees more, or less, with all models by the same "
-    "amount; else they are too narrow. The claims and ranges were last changed on 2026-11-28, "
-    "after runs of the seeds 42 to 47 and 50 to 52 had been seen; for these they are not "
-    "preregistered.")
+    "undecided. A claim holds if all its comparisons hold, does not hold if one does not, is not "
+    "tested if one has no numbers, else is undecided. So, if the intervals have their 95% "
+    "coverage, a claim is wrongly found to hold in at most 2.5% of runs, and wrongly found not "
+    "to hold in up to 2.5% for each of its comparisons: 10% for the four of claim 18. The "
+    "verdict is SHAP’s. LIME, the slowest, explains the first seed alone, so that it cannot test "
+    "claims 8 and 19. *Paper*: whether the paper’s own means lie inside the ranges; in part: it "
+    "prints some of them; blank: none. An interval is cut at the values that are possible. n is "
+    "seeds × sentences, or seeds × pairs of adjectives. †: all n values are equal; the interval "
+    "is ± 3.7 / n. Pairs of BERTs share models. So the intervals of differences from BERT of the "
+    "next seed (8, 19) are right only if what one BERT adds to its agreement is the same with "
+    "every partner, so that it cancels; else they are too narrow. The claims and ranges were "
+    "last changed on 2026-11-28, after runs of the seeds 42 to 47 and 50 to 52 had been seen; "
+    "for these they are not preregistered.")
 
 
 def claims_md(claims, display_name, beside):
@@ -986,7 +987,7 @@ def summary_md(measures, display_name, claims, beside):
         what = "; ".join(escaped(f"{display_name(row.model)}: {Path(row.checkpoint).name}, "
                                  f"{row.layers} layers, {row.parameters / 1e6:.1f} M parameters")
                          for row in stand_ins)
-        lines.append("\\* A stand-in, not of the type and the size that Section 3.2 gives. "
+        lines.append("\\* Not of the type and the size that Section 3.2 gives. "
                      f"{what}. A verdict is on the paper’s pattern, not on its models.")
     if gold_control(measures) == "bert/distilbert":
         lines.append("DistilBERT starts as KD-TinyBERT does and learns from gold labels, so it is "
@@ -1082,7 +1083,7 @@ def main(args):
     report = "\n\n".join([
         "# Faithfulness and reasoning drift: this run against the paper",
         summary_md(measures, display_name, claims, beside),
-        figure("Agreement", dot_plots, "With BERT, by SHAP; KD-aligned is what Section 6 proposes.",
+        figure("Agreement", dot_plots, "With BERT, by SHAP; KD-aligned follows Future Work.",
                ("polarity cosine", "Jaccard@10"), "bert/"),
         figure("Claims", draw_claims, claims),
         f"## Claims\n{RULE}", claims_md(claims, display_name, beside),

@@ -54,12 +54,12 @@ LABELS = ("very negative", "negative", "neutral", "positive", "very positive")  
 PAPER_MODELS = ("bert", "distilbert", "kd_tinybert")  # 3.2, in the order of its tables
 MODELS = {  # {name: how it is printed}, in the order of our tables
     "bert": "BERT", "distilbert": "DistilBERT", "kd_tinybert": "KD-TinyBERT",
-    "kd_aligned": "KD-aligned",  # as Section 6 proposes: 02 --perturb-rate 1 --hidden-weight 3
+    "kd_aligned": "KD-aligned",  # follows Section 6: 02 --perturb-rate 1 --hidden-weight 3
     "tinybert_ce": "TinyBERT-CE",  # the control: TinyBERT trained on gold labels, without a teacher
     "kd_twice": "KD-twice", "kd_perturbed": "KD-perturbed", "kd_hidden": "KD-hidden"}  # ablations
 PAIRS = ("bert/distilbert", "bert/kd_tinybert", "distilbert/kd_tinybert")  # 3.7 (2)
 KS = (3, 5, 10)  # 4.2
-SEED = 42  # 3.5; of the 150 sentences, the background and LIME always, of a training by default
+SEED = 42  # 3.5; draws the 150 sentences, the background and LIME's samples; a training's default
 MAX_LENGTH = 256  # 3.3: tokens, with [CLS] and [SEP]
 TRAIN_BATCH, EVAL_BATCH = 32, 64  # 3.3: sentences; after training batches are of like length
 PER_CLASS = 30  # 3.1: 150 sentences for 5 classes
@@ -296,8 +296,8 @@ def predict_logits(model, tokenizer, inputs, precision="fp32"):
         logits.update(zip(batch, out.double().cpu().numpy()))
     result = np.array([logits[ids] for ids in rows]).reshape(len(rows), len(LABELS))
     if not np.isfinite(result).all():
-        stop(f"the model's logits are not finite in {precision}: pass --lime-precision fp32, or in "
-             "fp32 delete the model and train it again with --precision fp32")
+        stop(f"the model's logits are not finite in {precision}: pass --lime-precision fp32; if "
+             "that was it, delete the model and train it again with --precision fp32")
     return result
 
 

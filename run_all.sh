@@ -11,8 +11,8 @@
 #
 # Settings, as environment variables. A relative path counts from the folder that you are in.
 #   SEEDS="42 43 44"  train every model once for each of these seeds. BERT of one seed is compared with
-#                     BERT of the next one, the last with the first; with one seed, BERT is therefore
-#                     trained with seed + 1 too
+#                     BERT of the next one, with three or more seeds the last with the first; with one
+#                     seed, BERT is therefore trained with seed + 1 too
 #   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label,
 #                     or a data set of the Hub, such as SetFit/sst5
 #   PER_CLASS=30      test sentences of each class to explain
@@ -28,7 +28,8 @@
 #   LAUNCH="srun -N1 --gpus=1"   put before every stage, which runs elsewhere: the machines share this folder
 #   TORCH_INDEX=URL   for tests/environment.py, which installs: an index with CPU builds of torch
 # Finished models and explained sentences are kept: after an interruption, run the same command to resume.
-# The artifacts folder holds one run: to make something in it again, delete it.
+# One artifacts folder is one run. To make something in it again (a model, an explanation), delete that, not
+# the folder, and run the same command.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # for sh run_all.sh
 # What notebooks, conda and clusters export, and what would mislead cd, Python, a stage or pip.
 unset CDPATH MPLBACKEND PYTHONSAFEPATH PYTHONHOME LOCAL_RANK PIP_USER PIP_TARGET
@@ -67,7 +68,7 @@ absolute() {
 
 # tests/environment.py prints what a Python lacks, a requirement a line; with "install" it installs that.
 # Where it cannot go on, it says why and ends with 2.
-exec 8< .  # of two first runs one waits here, where flock is there
+exec 8< .  # of two first runs one waits here, if flock is installed
 if command -v flock > /dev/null; then flock 8; fi
 python=python3
 lacking=$($python tests/environment.py 2> /dev/null) || lacking=everything
@@ -119,7 +120,8 @@ run_queue() {  # runs the commands of the queue, $jobs at a time; on a CPU they 
 
 # --- The presets
 
-# The models of each seed. Slow ones stand first, so that of two processes none is idle at the end.
+# The models of each seed, beside BERT. Those of 02, which are slow, stand first, so that of two processes none
+# is idle at the end.
 students="${EXTRA:-} kd_aligned kd_tinybert distilbert"
 train_flags="" explain_flags="" probe_flags="" per_class=30 lime=yes seeds=${SEEDS:-42}
 made=standins/$preset data=standins/$preset/text out=artifacts-$preset${DATA:+-$(basename "$DATA")}
@@ -135,16 +137,16 @@ paper)  # every number is the scripts' default: the paper's, or an assumption of
   students="$students tinybert_ce"  # the control (A34)
   ;;
 cpu)
-  # Both students start from the teacher's layers 0, 2, 4, so they differ in their objective alone.
+  # All students start from the teacher's layers 0, 2, 4, so they differ in their objective alone.
   bert=$made/MiniLM-L6 distilbert=$made/MiniLM-L3 tinybert=$made/MiniLM-L3
   shallow=([2]=$made/MiniLM-L2 [1]=$made/MiniLM-L1)
   # 2 epochs at 5e-5, the paper has at most 10 at 2e-5: this teacher's validation loss rises after two
   train_flags="--epochs 2 --learning-rate 5e-5 --group-by-length"
   explain_flags="--lime-samples 500"  # the paper has 5,000
-  probe_flags="--adjectives 5"  # of each polarity: 50 sentences with "but", 50 with "and"; by default 12: 288, 288
+  probe_flags="--adjectives 5"  # 5 x 5 pairs in both orders: 50 sentences with "but", 50 with "and"; the default is 12
   ;;
 base)
-  # Both students start from the teacher's layers 0, 2, ..., 10.
+  # All students start from the teacher's layers 0, 2, ..., 10.
   bert=$made/MPNet-L12 distilbert=$made/MPNet-L6 tinybert=$made/MPNet-L6
   shallow=([4]=$made/MPNet-L4 [2]=$made/MPNet-L2)
   train_flags="--group-by-length"
@@ -222,7 +224,7 @@ report() {
 
 stage 03_explain.py $subset --data "$data"; run_queue  # draws the sentences, and finds out now whether the text will do
 read -r first others <<< "$seeds"
-read -r second _ <<< "$others $((first + 1))"  # of another BERT, with which that of the first seed is compared
+read -r second _ <<< "$others $((first + 1))"  # the seed of the BERT with which the first one is compared
 each "$first $second" bert train; run_queue
 each $first "$students" train; run_queue
 each $first "bert $students" explain shap ig $by_lime  # LIME, the slowest, for the first seed alone
