@@ -79,7 +79,7 @@ SIGNED = (-1, 1)
 class Metric(NamedTuple):
     measure: str  # 04 writes <measure>.jsonl, 05 one <measure>.<model>_<seed>.jsonl per model
     column: str
-    paper: tuple = ()  # as printed, or its SDs squared: of PAPER_MODELS, or of PAIRS, in their order
+    paper: tuple = ()  # as printed, or SDs squared: of PAPER_MODELS, or of PAIRS, in their order
     paper_sd: tuple = ()
     baseline: str = ""  # the column of what chance gives
     k: int | None = None  # only the rows of this k
