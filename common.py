@@ -787,7 +787,7 @@ def number(least, largest, kind=float):
             value = math.nan
         if not least <= value <= largest:
             what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{text!r} is no {what} from {least} to {largest}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what} from {least} to {largest}")
         return value
     return parse
 

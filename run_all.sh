@@ -5,7 +5,7 @@
 #   cpu     a small real BERT and rated movie snippets, from the Python package index; for two CPU
 #           cores (the default elsewhere)
 #   base    models of the paper's sizes and the same snippets, from the package index; for a GPU without
-#           the Hub, or about three hours a seed on two CPU cores
+#           the Hub; on two CPU cores three hours a seed or more (an estimate)
 #   smoke   random models and template sentences; no network, one to three minutes
 #   test    sets up and runs the tests
 #
@@ -137,7 +137,7 @@ paper)  # every number is the scripts' default: the paper's, or an assumption of
   students="$students tinybert_ce"  # the control (A34)
   ;;
 cpu)
-  # All students start from the teacher's layers 0, 2, 4, so they differ in their objective alone.
+  # Students of three layers start from the teacher's layers 0, 2, 4, and so differ in their objective alone.
   bert=$made/MiniLM-L6 distilbert=$made/MiniLM-L3 tinybert=$made/MiniLM-L3
   shallow=([2]=$made/MiniLM-L2 [1]=$made/MiniLM-L1)
   # 2 epochs at 5e-5, the paper has at most 10 at 2e-5: this teacher's validation loss rises after two
@@ -146,12 +146,12 @@ cpu)
   probe_flags="--adjectives 5"  # 5 x 5 pairs in both orders: 50 sentences with "but", 50 with "and"; the default is 12
   ;;
 base)
-  # All students start from the teacher's layers 0, 2, ..., 10.
+  # Students of six layers start from the teacher's layers 0, 2, ..., 10.
   bert=$made/MPNet-L12 distilbert=$made/MPNet-L6 tinybert=$made/MPNet-L6
   shallow=([4]=$made/MPNet-L4 [2]=$made/MPNet-L2)
   train_flags="--group-by-length"
   if [ "$gpus" = 0 ]; then
-    echo "on a CPU: about three hours a seed, without LIME unless LIME=yes is set"
+    echo "on a CPU: three hours a seed or more (an estimate), without LIME unless LIME=yes is set"
     lime=no probe_flags="--adjectives 5"  # as for cpu
   fi
   ;;

@@ -316,7 +316,7 @@ def test_a_file_in_the_place_of_the_artifacts_is_found_before_training(smoke, tm
 @pytest.mark.parametrize("seed", ["-1", "0", "1.5", str(2**32)])
 def test_a_seed_that_no_generator_takes_is_refused(call, seed):
     status, _, err = call("01", "--model", "bert", "--checkpoint", "x", f"--seed={seed}")
-    one_line(status, err, f"'{seed}' is no whole number from 1")
+    one_line(status, err, f"'{seed}' is not a whole number from 1")
 
 
 @pytest.mark.parametrize("flag", ["--temperature=0", "--temperature=-2", "--alpha=nan", "--beta=x",

@@ -101,6 +101,7 @@ def test_estimate_by_hand(six):
                            "chance_cue_not_in_top3": 0.7})
     e = six.estimate({"contrast": orders}, "if right, adjective not in top 3", "bert")
     assert (e["mean"], e["n"]) == (0.75, 2)  # a cell is a pair of adjectives: 0.5 and 1
+    assert e["baseline"] == pytest.approx(0.7)
     of_kd = orders[::-1].assign(model="kd_tinybert", cue_not_in_top3=[1, None, 0, 0])
     both = pd.concat([orders, of_kd])
     e = six.estimate({"contrast": both}, "if right, adjective not in top 3", "bert", "kd_tinybert")
