@@ -150,13 +150,13 @@ def test_the_distance_of_hidden_states_by_hand(scripts):
     distance = scripts["02"].hidden_distance
     east, north, west = [1.0, 0], [0, 2.0], [-3.0, 0]
     ours = [torch.zeros(3, 2, 2), torch.tensor([[east, north], [east, east], [west, east]]),
-            torch.tensor([[east, west], [north, west], [west, west]])]
+            torch.tensor([[east, north], [north, north], [west, north]])]
     theirs = [torch.zeros(3, 2, 2), *[torch.full((3, 2, 2), 9.0)] * 4]
     theirs[2] = torch.tensor([[east, east], [east, east], [east, east]])
     theirs[4] = torch.tensor([[east, north], [east, north], [east, north]])
     mask = torch.tensor([[1, 1], [1, 0], [1, 1]])
     # Layer 1 beside the teacher's 2: 0, 1; 0; 2, 0 of five tokens. Layer 2 beside 4, of [CLS]: 0,
-    # 1, 2.
+    # 1, 2; with the other tokens, whose distance is 0, it would be 3 / 5.
     assert distance(ours, theirs, mask).item() == pytest.approx((3 / 5 + 3 / 3) / 2)
     assert distance(ours, ours, mask).item() == pytest.approx(0, abs=1e-6)
 
