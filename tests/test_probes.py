@@ -137,7 +137,7 @@ def test_measures_of_a_planted_model(probes, planted):
         assert found["uniform_ratio"] == .5  # the movie was superb, the ending was dull
         assert found["ratio_over_uniform"] == found["post_but_ratio"] - .5
         phi = np.eye(5)[[0, 0, 0, 2, 2, 2, 2, 2, 0, 2]]  # three quarters before "and"
-        row_and = rows[sentence["and_id"]] | {"attributions": phi}
+        row_and = rows[sentence["and_id"]] | {"attributions": phi, "predicted": 2}
         changed = {sentence["id"]: row | {"predicted": 2}, sentence["and_id"]: row_and}
         found = probes.contrast_row(sentence, changed, ask)
         assert np.isnan(found["post_but_ratio"])  # there is no phi for class 2
