@@ -79,7 +79,7 @@ SIGNED = (-1, 1)
 class Metric(NamedTuple):
     measure: str  # 04 writes <measure>.jsonl, 05 one <measure>.<model>_<seed>.jsonl per model
     column: str
-    paper: tuple = ()  # as printed, or SDs squared: of PAPER_MODELS, or of PAIRS, in their order
+    paper: tuple = ()  # its means, or the squares of its SDs: one for each of PAPER_MODELS or PAIRS
     paper_sd: tuple = ()
     baseline: str = ""  # the column of what chance gives
     k: int | None = None  # only the rows of this k
@@ -291,8 +291,8 @@ def gold_control(measures):
 
 
 def one_start(measures):
-    """Whether DistilBERT and KD-TinyBERT start from one checkpoint, as those of cpu do. Then they
-    share head, batches and dropout too, and agree more than two trainings of one model."""
+    """Whether DistilBERT and KD-TinyBERT start from one checkpoint, as those of cpu and base do.
+    Then they share head, batches and dropout too, and agree more than two trainings would."""
     checkpoints = dict(zip(measures["models"]["model"], measures["models"]["checkpoint"]))
     return checkpoints["distilbert"] == checkpoints["kd_tinybert"]
 
@@ -622,8 +622,9 @@ def size_table(measures, display_name):
                       "ms": f"{row.milliseconds:.1f}", "accuracy": accuracy,
                       "polarity cosine with BERT": cosine, "Jaccard@10 with BERT": jaccard})
     return ("## Size\nFuture Work (Section 6), “more aggressively compressed student models”. ms: "
-            "of a forward pass, a sentence, in batches, on this run’s machine, the median seed. "
-            f"BERT: with BERT of the next seed.\n\n{markdown(lines)}")
+            "milliseconds for a sentence, in a forward pass of batches, on this run’s machine; the "
+            "median seed. BERT’s own row: agreement with BERT of the next seed."
+            f"\n\n{markdown(lines)}")
 
 
 # --- Figures: (measures, artifacts, display_name) -> (figure, caption); main() has display_name

@@ -297,7 +297,7 @@ def predict_logits(model, tokenizer, inputs, precision="fp32"):
     result = np.array([logits[ids] for ids in rows]).reshape(len(rows), len(LABELS))
     if not np.isfinite(result).all():
         stop(f"the model's logits are not finite in {precision}: pass --lime-precision fp32; if "
-             "that was it, delete the model and train it again with --precision fp32")
+             "it was fp32 already, delete the model and train it again with --precision fp32")
     return result
 
 

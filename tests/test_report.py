@@ -352,6 +352,8 @@ def test_the_gain_of_alignment_by_hand(six, tmp_path):
     measures |= rows_of_cosines(kd_tinybert=[0.5, 0.7, 0.4, 0.6], kd_aligned=[0.7, 0.7, 0.8, 0.8],
                                 bert_next=[0.8, 1.0, 0.8, 1.0])
     measures["models"]["training_seconds"] = [10, 10, 20, 50] * 2
+    interrupted = measures["models"].iloc[:4].assign(seed=44, training_seconds=[10, 10, 900, 50])
+    measures["models"] = pd.concat([measures["models"], interrupted])  # the median stays 20
     measures["predictions"]["right"] = measures["predictions"]["model"].eq("kd_aligned") / 4 + 0.25
     text = six.alignment_md(measures)
     # Of 0.3 KD-aligned goes 0.1, of 0.4 it goes 0.3: 0.4 of 0.7. The gap's interval reaches 0.
