@@ -5,7 +5,7 @@
 #   cpu     a small real BERT and rated movie snippets, from the Python package index; for two CPU
 #           cores (the default elsewhere)
 #   base    models of the paper's sizes and the same snippets, from the package index; for a GPU without
-#           the Hub; on two CPU cores six hours a seed (an estimate)
+#           the Hub; on two CPU cores six hours a seed
 #   smoke   random models and template sentences; no network, one to three minutes
 #   test    sets up and runs the tests
 #
@@ -151,7 +151,7 @@ base)
   shallow=([4]=$made/MPNet-L4 [2]=$made/MPNet-L2)
   train_flags="--group-by-length"
   if [ "$gpus" = 0 ]; then
-    echo "on a CPU: six hours a seed (an estimate), without LIME unless LIME=yes is set"
+    echo "on a CPU: six hours a seed, without LIME unless LIME=yes is set"
     # The paper has at most 10. On SST-5 the validation loss of both BERTs and of DistilBERT was lowest after two.
     train_flags+=" --epochs 3"
     lime=no probe_flags="--adjectives 5"  # as for cpu
