@@ -2,6 +2,7 @@
 attributions are known."""
 import importlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch starts: the models are too small for threads
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling SHAP's loops would take longer than running them
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
 import numpy as np
 import pytest
@@ -41,6 +43,21 @@ def smoke(tmp_path_factory):
     folder.mkdir()
     standins.make_smoke(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def smoke_run(request, tmp_path_factory):
+    """(process, file of its output) of bash run_all.sh smoke. It begins before the first test, if a
+    test needs it: the tests take one core, and the run takes what is left."""
+    if not any("done" in item.fixturenames for item in request.session.items):
+        yield
+        return
+    folder = tmp_path_factory.mktemp("run")
+    with open(folder / "log", "w") as log:
+        run = subprocess.Popen(["bash", "run_all.sh", "smoke"], cwd=ROOT, stdout=log, stderr=log,
+                               env=os.environ | {"ARTIFACTS": str(folder / "artifacts")})
+    yield run, folder / "log"
+    run.kill()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas
@@ -15,22 +14,21 @@ from conftest import ROOT
 
 
 def run_all(*argv, **env):
-    path = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
     return subprocess.run(["bash", "run_all.sh", *argv], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"PATH": path} | env)
+                          env=os.environ | env)
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    run = run_all("smoke", ARTIFACTS=str(tmp_path_factory.mktemp("artifacts")))
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    return run
+def done(smoke_run):
+    run, log = smoke_run
+    assert run.wait() == 0, log.read_text()[-6000:]
+    return log.read_text()
 
 
 @pytest.fixture(scope="module")
 def artifacts(done):
-    assert "preset smoke" in done.stdout
-    says, _, report = done.stdout.splitlines()[-1].partition(": ")
+    assert "preset smoke" in done
+    says, _, report = done.splitlines()[-1].partition(": ")
     assert says == "the report" and report.endswith("report.md")
     return Path(report).parent
 
@@ -54,11 +52,6 @@ def test_explanations_open_in_pandas_and_add_up(artifacts):
         assert list(total) == pytest.approx(row["probabilities"], abs=1e-5)
 
 
-def stages_of(run):
-    """[[script, flag, ...], ...] that a run of run_all.sh printed."""
-    return [shlex.split(line)[1:] for line in re.findall("^--- (.*)", run.stdout, re.M)]
-
-
 def test_the_same_commands_complete_what_a_kill_left(artifacts, done, tmp_path, call, monkeypatch):
     def content(folder):
         names = ("tables/*.jsonl", "measures/*.jsonl")
@@ -72,7 +65,8 @@ def test_the_same_commands_complete_what_a_kill_left(artifacts, done, tmp_path, 
     path = copy / "explanations/bert_42.ig.jsonl"  # killed while explaining
     path.write_bytes(path.read_bytes()[:-100])
     monkeypatch.chdir(ROOT)
-    for script, *flags in stages_of(done):
+    for line in re.findall("^--- (.*)", done, re.M):  # the commands, as run_all.sh printed them
+        _, script, *flags = shlex.split(line)
         argv = [str(copy) if flag == str(artifacts) else flag for flag in flags]
         status, _, err = call(script[:2], *argv)
         assert status == 0, err
