@@ -10,9 +10,9 @@
 #   test    sets up and runs the tests
 #
 # Settings, as environment variables. A relative path counts from the folder that you are in.
-#   SEEDS="42 43 44"  train every model once for each of these seeds. BERT of one seed is compared with
-#                     BERT of the next one, with three or more seeds the last with the first; with one
-#                     seed, BERT is therefore trained with seed + 1 too
+#   SEEDS="42 43 44"  train every model once for each of these seeds (default: these for paper, else 42). BERT
+#                     of one seed is compared with BERT of the next one, with three or more seeds the last with
+#                     the first; with one seed, BERT is therefore trained with seed + 1 too
 #   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label,
 #                     or a data set of the Hub, such as SetFit/sst5
 #   PER_CLASS=30      test sentences of each class to explain
