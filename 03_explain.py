@@ -68,15 +68,12 @@ def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=S
     explainer = LimeTextExplainer(random_state=sentence_seed(seed, text))
     explanation = explainer.explain_instance(text, f, labels=(label, POLARITY_OUTPUT),
                                              num_samples=num_samples, num_features=LIME_FEATURES)
-    indexed = explanation.domain_mapper.indexed_string  # LIME's words, by number
-    numbers, weights = zip(*explanation.local_exp[label])
-    polarity_numbers, polarity_weights = zip(*explanation.local_exp[POLARITY_OUTPUT])
-    words = [str(indexed.word(i)) for i in numbers]
-    spans = [[[int(start), int(start) + len(word)] for start in indexed.string_position(i)]
-             for i, word in zip(numbers, words)]
+    words, weights = map(list, zip(*explanation.as_list(label)))
+    polarity_words, polarity_weights = map(list, zip(*explanation.as_list(POLARITY_OUTPUT)))
+    places = [(found.group(), [*found.span()]) for found in re.finditer(r"\w+", text)]
+    spans = [[span for place, span in places if place == word] for word in words]
     return {"words": words, "spans": spans, "attributions": weights,
-            "polarity_words": [str(indexed.word(i)) for i in polarity_numbers],
-            "polarity_attributions": polarity_weights}
+            "polarity_words": polarity_words, "polarity_attributions": polarity_weights}
 
 
 def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):

@@ -7,6 +7,7 @@ Writes  to measures/, for all models together: labels.jsonl (Figure 1: a row per
         models.jsonl (a row per model); and with rows per sentence: predictions.jsonl (Figure 4,
         buckets of 3.7 (5)), faithfulness.jsonl and short_tokens.jsonl (Table 1), agreement.jsonl
         (Table 2), direction.jsonl (Table 3), explainers.jsonl (3.7 (2)), completeness.jsonl
+        (how exactly integrated gradients sum up)
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
 
@@ -88,18 +89,15 @@ def changed_inputs(tokenizer, row, k):
     positions_of = {position: [position] for position in range(len(ids))}  # of each unit
     if "words" in row:  # LIME: a unit is a word
         positions_of = positions_of_words(row["text"], token_spans(tokenizer, row["text"])[1])
-    units, top_units = list(positions_of), largest(scores(row), k)
-    rng = np.random.default_rng(sentence_seed(0, row["text"]))
-    random_units = [[units[i] for i in rng.permutation(len(units))[:k]]
-                    for _ in range(RANDOM_DRAWS)]
 
-    def positions(some_units):
-        return [position for unit in some_units for position in positions_of[unit]]
+    def positions(units):
+        return [position for unit in units for position in positions_of[unit]]
 
-    top = positions(top_units)
+    top = positions(largest(scores(row), k))
     masked = tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids))
-    return {"top": remove(ids, top), "masked": masked,
-            "random": [remove(ids, positions(some_units)) for some_units in random_units]}
+    rng, units = np.random.default_rng(sentence_seed(0, row["text"])), [*positions_of]
+    random = [remove(ids, positions(rng.permutation(units)[:k])) for _ in range(RANDOM_DRAWS)]
+    return {"top": remove(ids, top), "masked": masked, "random": random}
 
 
 def drop_and_flip(row, p):

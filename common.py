@@ -68,7 +68,7 @@ SHAP_EVALS = 500  # A12: "default partition sampling"; the library's default bud
 SHAP_BATCH = 20  # A19: masked sentences that SHAP asks for at once
 
 DATASET = "SetFit/sst5"  # 3.3
-SPLITS = {"train": 8544, "validation": 1101, "test": 2210}  # the sizes of its splits
+SPLITS = ("train", "validation", "test")  # 8,544, 1,101 and 2,210 sentences
 REVISIONS = {  # commits on the Hub, so that a later push cannot change a result
     DATASET: "e51bdcd8cd3a30da231967c1a249ba59361279a3",
     "bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
@@ -137,8 +137,9 @@ MODELS_THAT_FIT = "The kit takes encoders such as BERT, DistilBERT, RoBERTa, ELE
 
 def pick_device(name):
     """torch.device for auto, cpu, cuda or cuda:1. A GPU has to use its repeatable algorithms."""
-    if name == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    if name == "auto":  # stages that run at once take the GPUs in turn
+        gpus = torch.cuda.device_count()
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % gpus}" if gpus else "cpu"
     try:
         torch.zeros(1, device=name).add(1).cpu()
     except (RuntimeError, AssertionError) as error:
@@ -266,8 +267,9 @@ def autocast(device, precision):
 
 
 def encode(tokenizer, inputs):
-    """Token ids with [CLS] and [SEP], cut at 256 (3.3): a list of int for each input. inputs: all
-    texts; or all tuples of wordpiece ids without [CLS] and [SEP], as remove() makes them."""
+    """Token ids with [CLS] and [SEP], cut at 256 (3.3), or fewer if the model reads fewer: a list
+    of int for each input. inputs: all texts; or all tuples of wordpiece ids without [CLS] and
+    [SEP], as remove() makes them."""
     room, pieces = min(MAX_LENGTH, tokenizer.model_max_length) - 2, list(inputs)
     if pieces and isinstance(pieces[0], str):  # texts: cut them into wordpieces
         pieces = tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"]
@@ -420,10 +422,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
         if not math.isfinite(validation_loss):
             stop(f"the validation loss of {name} is {validation_loss} after epoch {epoch}; "
                  "training diverged. A lower --learning-rate or --precision fp32 usually helps")
-        losses, sizes = torch.stack(losses).cpu().numpy(), np.array([len(x) for x in batches])
-        finite = np.isfinite(losses)
-        log.append({"epoch": epoch, "train_loss": np.average(losses[finite], weights=sizes[finite]),
-                    "batches_without_finite_loss": int((~finite).sum()),
+        log.append({"epoch": epoch, "train_loss": torch.stack(losses).mean().item(),
                     "validation_loss": validation_loss, "validation_accuracy": correct / n,
                     "seconds": round(time.monotonic() - started, 1)})
         print("  ".join(f"{key} {value:.4g}" for key, value in log[-1].items()), flush=True)
@@ -456,7 +455,7 @@ def save_classifier(model, tokenizer, log, args):
 # --- 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
 
 def what_is_read(tokenizer, text):
-    """The beginning of a text that the model reads: 254 wordpieces beside [CLS] and [SEP] (3.3)."""
+    """The beginning of a text that the model reads: as much as encode() keeps."""
     read, (_, spans) = encode(tokenizer, [text])[0][1:-1], token_spans(tokenizer, text)
     n = len(read)
     while n < len(spans) and token_ids(tokenizer, text[:spans[n - 1][1]]) != tuple(read[:n]):
@@ -734,14 +733,14 @@ def write_text(path, text):
 
 
 def jsonable(value):
-    """value with NumPy's types turned into Python's, and NaN into None."""
+    """value with NumPy's types turned into Python's, and NaN and infinity into None."""
     if isinstance(value, dict):
         return {str(key): jsonable(v) for key, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
         return [jsonable(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def digest(value):
@@ -761,7 +760,7 @@ def cli(doc, *flags):
                                      allow_abbrev=False)
     parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
     shared = {
-        "--artifacts": {"default": "artifacts", "metavar": "DIR", "type": utf8,
+        "--artifacts": {"default": "artifacts", "metavar": "DIR",
                         "help": "the folder through which the stages pass their files"},
         "--data": {"default": DATASET, "metavar": "ID|DIR", "help": "a data set of the Hub, or a "
                    "folder with train, validation (or dev) and test .jsonl of text and label"},
@@ -793,11 +792,6 @@ def number(least, largest, kind=float):
 
 
 positive_int = number(1, 2**32 - 1, int)  # NumPy and PyTorch take such a seed
-
-
-def utf8(text):
-    """A folder to write to, whose name every library can write. Raises ValueError if it cannot."""
-    return text.encode().decode()
 
 
 def model_name(text):

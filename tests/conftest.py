@@ -12,7 +12,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling SHAP's loops would take longer than running them
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
-import numpy as np
 import pytest
 import torch
 
@@ -23,17 +22,10 @@ import common  # noqa: E402
 import standins  # noqa: E402
 
 
-class Scripts(dict):
-    """{"01": module, ...}, imported when first asked for; importing a script does nothing."""
-
-    def __missing__(self, number):
-        path, = ROOT.glob(f"{number}_*.py")
-        return self.setdefault(number, importlib.import_module(path.stem))
-
-
 @pytest.fixture(scope="session")
 def scripts():
-    return Scripts()
+    """{"01": module, ...}; importing a script does nothing."""
+    return {path.stem[:2]: importlib.import_module(path.stem) for path in ROOT.glob("0?_*.py")}
 
 
 @pytest.fixture(scope="session")
@@ -117,8 +109,3 @@ def tiny(smoke):
         for parameter in model.parameters():
             parameter.mul_(4)
     return model.eval(), tokenizer
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)

@@ -3,7 +3,8 @@
     python3 tests/environment.py           prints what is lacking, a requirement a line
     python3 tests/environment.py install   installs it, then tries to import the packages
 
-On Kaggle every package that is there keeps its version. Where something fails: one line, status 2.
+On Kaggle a package that is there keeps its version if requirements.txt allows that. Where something
+fails: one line, status 2.
 """
 import importlib
 import os

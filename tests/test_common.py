@@ -6,9 +6,9 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from common import (LABELS, agree, already_trained, cosine, encode, explain_all, explain_shap,
+from common import (agree, already_trained, cosine, encode, explain_all, explain_shap,
                     explained_models, fit, load_classifier, load_encoder, load_explanations,
-                    load_splits, mask_embedding, mean_embedding, polarity_attributions,
+                    load_splits, mask_embedding, mean_embedding, pick_device, polarity_attributions,
                     predict_proba, predicted_attributions, read_json, remove, save_classifier,
                     shuffled_batches, token_ids, top_k, write_json, write_jsonl)
 from conftest import WEIGHTS
@@ -60,8 +60,8 @@ def test_the_half_checkpoint_has_the_kept_layers(smoke, tmp_path):
 
 # --- Training
 
-def test_every_sentence_is_once_in_an_epoch_and_like_lengths_share_batches(rng):
-    lengths = rng.integers(5, 60, size=1000)
+def test_every_sentence_is_once_in_an_epoch_and_like_lengths_share_batches():
+    lengths = np.random.default_rng(0).integers(5, 60, size=1000)
 
     def padding(batches):
         return sum(max(lengths[rows]) * len(rows) for rows in batches) / lengths.sum()
@@ -219,11 +219,11 @@ def test_a_teacher_that_differs_on_perturbed_text_alone_moves_the_student(script
 
 
 def test_students_that_cannot_be_compared_are_refused(scripts, tiny, capsys):
-    def check(teacher, student, hidden_weight=3.0, tokenizer=tiny[1], texts=TEXTS):
+    def check(teacher, student, hidden_weight=3.0):
         models = [SimpleNamespace(config=SimpleNamespace(hidden_size=width, num_hidden_layers=n))
                   for width, n in (teacher, student)]
         args = SimpleNamespace(hidden_weight=hidden_weight, checkpoint="x")
-        scripts["02"].check_student(models[0], tiny[1], models[1], tokenizer, texts, args)
+        scripts["02"].check_student(models[0], tiny[1], models[1], tiny[1], TEXTS, args)
 
     check((768, 12), (768, 6))
     check((768, 12), (312, 4), hidden_weight=0)
@@ -233,23 +233,22 @@ def test_students_that_cannot_be_compared_are_refused(scripts, tiny, capsys):
     assert capsys.readouterr().err.count("\n") == 2
 
 
-def test_a_batch_without_a_finite_loss_is_counted_and_left_out_of_the_mean(smoke):
-    model, tokenizer = load_encoder(str(smoke / "random-bert"), seed=1)
-    rows, planned = load_splits(str(smoke / "text"))["train"][:64], iter([2.0, np.inf])
-
-    def loss(logits, labels, split, rows):
-        return logits.sum() * 0 + (next(planned) if split == "train" else 1.0)
-
-    model.eval = lambda: None  # an infinite loss is skipped by fp16's scaler, which a CPU lacks
-    log = fit(model, tokenizer, {"train": rows, "validation": rows}, loss,
-              training_args("", epochs=1))
-    assert log[0]["train_loss"] == 2.0 and log[0]["batches_without_finite_loss"] == 1
-
-
 def test_decoding_and_tokenizing_again_changes_nothing_here(scripts, tiny):
     texts = ["it 's not much of a film , it 's superb !", "a dull , long ending"]
     read = scripts["02"].decoded(tiny[1], texts)
     assert [token_ids(tiny[1], t) for t in read] == [token_ids(tiny[1], t) for t in texts]
+
+
+def test_more_stages_than_gpus_take_them_in_turn(monkeypatch, capsys):
+    def zeros(*_, device):
+        raise RuntimeError("not in this test")
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    with pytest.raises(SystemExit):
+        pick_device("auto")
+    assert "cannot use the device 'cuda:1'" in capsys.readouterr().err
 
 
 # --- The unit of explanation
@@ -262,14 +261,12 @@ def test_top_k_cosine_and_removal_by_hand():
     assert remove((7, 8, 9), [np.int64(1)]) == (7, 9)
 
 
-def test_the_subset_is_balanced_in_order_and_fixed(scripts, smoke, capsys):
+def test_the_subset_is_balanced_in_order_and_fixed(scripts, smoke):
     test = load_splits(str(smoke / "text"))["test"]
     drawn = scripts["03"].balanced_subset(test, 3)
     assert sorted(row["label"] for row in drawn) == sorted([0, 1, 2, 3, 4] * 3)
     assert drawn == [row for row in test if row in drawn]
     assert drawn == scripts["03"].balanced_subset(test, 3)
-    with pytest.raises(SystemExit):
-        scripts["03"].balanced_subset(test, 1000)
 
 
 # --- Explainers, on a model whose attributions are known and on a random BERT
@@ -427,7 +424,3 @@ def test_a_teacher_is_not_trained_while_its_students_are_there(smoke, tmp_path, 
     with pytest.raises(SystemExit):
         already_trained(args, torch.device("cuda"))
     assert "precision fp32, not fp16" in capsys.readouterr().err
-
-
-def test_the_labels_are_the_papers():
-    assert LABELS == ("very negative", "negative", "neutral", "positive", "very positive")

@@ -302,6 +302,9 @@ def test_size_by_hand(six, tmp_path):
         rows = measures["agreement"]
         rows = rows[(rows["pair"] == pair) & (rows["explainer"] == "shap")]
         assert line[-1].startswith(f"{rows['jaccard'].mean():.3f}")
+    assert six.drawn_models(measures) == [*common.PAPER_MODELS, "kd_aligned"]
+    measures["models"] = measures["models"].query("model != 'kd_aligned' or seed == 43")
+    assert six.drawn_models(measures) == [*common.PAPER_MODELS]  # the figures show seed 42
 
 
 def test_claims_turn_with_their_rows(six, tmp_path):

@@ -13,11 +13,6 @@ from common import MODELS
 from conftest import ROOT
 
 
-def run_all(*argv, **env):
-    return subprocess.run(["bash", "run_all.sh", *argv], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | env)
-
-
 @pytest.fixture(scope="module")
 def done(smoke_run):
     run, log = smoke_run
@@ -94,7 +89,8 @@ def test_a_stage_that_is_run_wrongly_says_so_in_one_line(artifacts, call, smoke)
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    done = run_all("smoke", ARTIFACTS=str(tmp_path))
+    done = subprocess.run(["bash", "run_all.sh", "smoke"], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"ARTIFACTS": str(tmp_path)})
     os.close(folder)
     assert done.returncode == 2 and "another run works in" in done.stderr
 
