@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_hub import fake_hub
+from test_inputs import one_line
 
 import common
 
@@ -45,11 +46,6 @@ def python(tmp_path):
     return _python
 
 
-def check_one_line(status, err, *words):
-    assert (status, err.count("\n")) == (2, 1), err
-    assert err.startswith("error: ") and all(word in err for word in words), err
-
-
 def test_training_from_the_hub_then_loading_from_its_cache(repositories, python, tmp_path):
     with fake_hub(repositories) as hub:
         status, out, err = python(["01_train.py", *TRAIN[1:], "--artifacts", tmp_path], hub.url)
@@ -69,16 +65,16 @@ def test_tinybert_with_its_old_files_loads_and_a_hub_that_then_dies_is_one_line(
         status, out, err = python(["-c", LOAD, TINYBERT, "bert-base-uncased"], hub.url)
     assert out == "280\nBertForSequenceClassification\n", err
     assert any(path.endswith("pytorch_model.bin") for path in hub.asked)
-    check_one_line(status, err, "bert-base-uncased", "Internet on", "--checkpoint DIR")
+    one_line(status, err, "bert-base-uncased", "Internet on", "--checkpoint DIR")
 
 
 def test_without_a_network_it_is_one_line(python, tmp_path):
     result = python(["01_train.py", *TRAIN[1:], "--artifacts", tmp_path], "http://127.0.0.1:9",
                     HF_HUB_OFFLINE="1")
-    check_one_line(result[0], result[2], "SetFit/sst5", "Internet on", "--data DIR")
+    one_line(result[0], result[2], "SetFit/sst5", "Internet on", "--data DIR")
 
 
 def test_a_broken_installation_is_not_taken_for_a_missing_hub(call, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it raises ImportError
     status, _, err = call(*TRAIN, "--artifacts", tmp_path)
-    check_one_line(status, err, "the installation is broken", "datasets")
+    one_line(status, err, "the installation is broken", "datasets")
