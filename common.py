@@ -422,7 +422,10 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
         if not math.isfinite(validation_loss):
             stop(f"the validation loss of {name} is {validation_loss} after epoch {epoch}; "
                  "training diverged. A lower --learning-rate or --precision fp32 usually helps")
-        log.append({"epoch": epoch, "train_loss": torch.stack(losses).mean().item(),
+        losses = torch.stack(losses).cpu().numpy()
+        finite = np.isfinite(losses)
+        log.append({"epoch": epoch, "train_loss": losses[finite].mean(),
+                    "batches_without_finite_loss": int((~finite).sum()),
                     "validation_loss": validation_loss, "validation_accuracy": correct / n,
                     "seconds": round(time.monotonic() - started, 1)})
         print("  ".join(f"{key} {value:.4g}" for key, value in log[-1].items()), flush=True)
@@ -760,7 +763,7 @@ def cli(doc, *flags):
                                      allow_abbrev=False)
     parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
     shared = {
-        "--artifacts": {"default": "artifacts", "metavar": "DIR",
+        "--artifacts": {"default": "artifacts", "metavar": "DIR", "type": utf8,
                         "help": "the folder through which the stages pass their files"},
         "--data": {"default": DATASET, "metavar": "ID|DIR", "help": "a data set of the Hub, or a "
                    "folder with train, validation (or dev) and test .jsonl of text and label"},
@@ -792,6 +795,11 @@ def number(least, largest, kind=float):
 
 
 positive_int = number(1, 2**32 - 1, int)  # NumPy and PyTorch take such a seed
+
+
+def utf8(text):
+    """A folder to write to, whose name every library can write. Raises ValueError if it cannot."""
+    return text.encode().decode()
 
 
 def model_name(text):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from common import (agree, already_trained, cosine, encode, explain_all, explain_shap,
+from common import (LABELS, agree, already_trained, cosine, encode, explain_all, explain_shap,
                     explained_models, fit, load_classifier, load_encoder, load_explanations,
                     load_splits, mask_embedding, mean_embedding, pick_device, polarity_attributions,
                     predict_proba, predicted_attributions, read_json, remove, save_classifier,
@@ -233,6 +233,19 @@ def test_students_that_cannot_be_compared_are_refused(scripts, tiny, capsys):
     assert capsys.readouterr().err.count("\n") == 2
 
 
+def test_a_batch_without_a_finite_loss_is_counted_and_left_out_of_the_mean(smoke):
+    model, tokenizer = load_encoder(str(smoke / "random-bert"), seed=1)
+    rows, planned = load_splits(str(smoke / "text"))["train"][:64], iter([2.0, np.inf])
+
+    def loss(logits, labels, split, rows):
+        return logits.sum() * 0 + (next(planned) if split == "train" else 1.0)
+
+    model.eval = lambda: None  # an infinite loss is skipped by fp16's scaler, which a CPU lacks
+    log = fit(model, tokenizer, {"train": rows, "validation": rows}, loss,
+              training_args("", epochs=1))
+    assert log[0]["train_loss"] == 2.0 and log[0]["batches_without_finite_loss"] == 1
+
+
 def test_decoding_and_tokenizing_again_changes_nothing_here(scripts, tiny):
     texts = ["it 's not much of a film , it 's superb !", "a dull , long ending"]
     read = scripts["02"].decoded(tiny[1], texts)
@@ -261,12 +274,14 @@ def test_top_k_cosine_and_removal_by_hand():
     assert remove((7, 8, 9), [np.int64(1)]) == (7, 9)
 
 
-def test_the_subset_is_balanced_in_order_and_fixed(scripts, smoke):
+def test_the_subset_is_balanced_in_order_and_fixed(scripts, smoke, capsys):
     test = load_splits(str(smoke / "text"))["test"]
     drawn = scripts["03"].balanced_subset(test, 3)
     assert sorted(row["label"] for row in drawn) == sorted([0, 1, 2, 3, 4] * 3)
     assert drawn == [row for row in test if row in drawn]
     assert drawn == scripts["03"].balanced_subset(test, 3)
+    with pytest.raises(SystemExit):
+        scripts["03"].balanced_subset(test, 1000)
 
 
 # --- Explainers, on a model whose attributions are known and on a random BERT
@@ -424,3 +439,7 @@ def test_a_teacher_is_not_trained_while_its_students_are_there(smoke, tmp_path, 
     with pytest.raises(SystemExit):
         already_trained(args, torch.device("cuda"))
     assert "precision fp32, not fp16" in capsys.readouterr().err
+
+
+def test_the_labels_are_the_papers():
+    assert LABELS == ("very negative", "negative", "neutral", "positive", "very positive")

@@ -65,15 +65,21 @@ def test_special_tokens_in_a_text_are_text(tiny, text):
     assert total == pytest.approx(predict_proba(*tiny, [text])[0], abs=1e-6)
 
 
+def test_texts_with_the_same_wordpieces_have_one_explanation(tiny):
+    rows = [explain_shap(*tiny, text) for text in ("[SEP] good", "[SEP]good", "[SEP]  good")]
+    for row in rows[1:]:
+        assert row["attributions"] == pytest.approx(rows[0]["attributions"], abs=1e-12)
+
+
 def test_random_unicode_is_explained(scripts, tiny):
     """Sums, spans and LIME's words, of 200 strings of all scripts, with and without wordpieces."""
     (model, tokenizer), rng = tiny, np.random.default_rng(0)
     alphabets = ("abc ", "film dull ", "éßÑ ", "中文字", "אבג", "😀👍🏽", "\u200b\u00a0\t\n ",
                  "#[]'\".,", "\u0301\u0308e", "١٢٣")
     reference = mean_embedding(model, tokenizer, [{"text": "a superb film"}])
-    for i in range(200):
+    for _ in range(200):
         characters = "".join(rng.choice(alphabets, 2))
-        string = "".join(rng.choice(list(characters), rng.integers(1, 9))) if i else "\u200b"
+        string = "".join(rng.choice(list(characters), rng.integers(1, 9)))
         row = explain_shap(model, tokenizer, string, reference, max_evals=20)  # checks the sum
         assert len(row["tokens"]) == len(row["spans"]) == len(row["attributions"])
         for (start, end), token in zip(row["spans"], row["tokens"]):
@@ -84,6 +90,12 @@ def test_random_unicode_is_explained(scripts, tiny):
         lime = scripts["03"].explain_lime(model, tokenizer, string, 1, num_samples=20)
         for word, places in zip(lime["words"], lime["spans"]):
             assert places and all(string[start:end] == word for start, end in places)
+
+
+def test_a_text_without_a_wordpiece_is_explained_by_nothing(scripts, tiny):
+    row = explain_shap(*tiny, "\u200b")
+    assert row["tokens"] == [] and np.shape(row["attributions"]) == (0, 5)
+    assert row["base_values"] == pytest.approx(predict_proba(*tiny, ["\u200b"])[0])
 
 
 def test_a_long_text_is_explained_as_far_as_it_is_read(scripts, tiny):
@@ -304,8 +316,8 @@ def test_a_file_in_the_place_of_the_artifacts_is_found_before_training(smoke, tm
 
 @pytest.mark.parametrize("flag", ["--temperature=0", "--temperature=-2", "--alpha=nan", "--beta=x",
                                   "--learning-rate=-1", "--hidden-weight=-1", "--perturb-rate=1.5",
-                                  "--epochs=0.5", "--seed=-1", "--seed=0", "--seed=1.5",
-                                  f"--seed={2**32}"])
+                                  "--epochs=0.5", "--artifacts=\udcff", "--seed=-1", "--seed=0",
+                                  "--seed=1.5", f"--seed={2**32}"])
 def test_a_number_out_of_range_is_refused_at_once(call, flag):
     status, _, err = call("02", "--checkpoint", "x", flag)
     one_line(status, err, flag.partition("=")[0], "--help shows the flags")
