@@ -798,7 +798,7 @@ positive_int = number(1, 2**32 - 1, int)  # NumPy and PyTorch take such a seed
 
 
 def utf8(text):
-    """A folder to write to, whose name every library can write. Raises ValueError if it cannot."""
+    """The name of a folder to write to. Raises ValueError if it is not valid UTF-8."""
     return text.encode().decode()
 
 
