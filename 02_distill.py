@@ -12,13 +12,13 @@ attributions". Two flags, each off by default, add a term to L (A32):
                             the sentences
 
 Reads   the text (--data); models/<teacher>_<seed>/; a pretrained student (--checkpoint)
-Writes  models/<model>_<seed>/ : weights, config, tokenizer, training_log.json
+Writes  models/<model>_<seed>/ and settings/<model>.json, and deletes, as 01 does
 
     python 02_distill.py --checkpoint huawei-noah/TinyBERT_General_6L_768D
     python 02_distill.py --checkpoint DIR --model kd_aligned --perturb-rate 1 --hidden-weight 3
 
 With --model kd_soft --alpha 0 --beta 1 it distils from soft logits alone, as 3.2 has it (A6). The
-paper's test accuracy: KD-TinyBERT 0.541 (Figure 4; 04 measures ours).
+paper's test accuracy: KD-TinyBERT 0.541 (Section 4.1; 04 measures ours).
 """
 from functools import partial
 
@@ -26,9 +26,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from common import (add_training_flags, already_trained, autocast, cli, encode, fit,
-                    load_classifier, load_encoder, model_name, number, open_run, pad,
-                    pick_precision, predict_logits, run, save_classifier, stop)
+from common import (add_training_flags, autocast, cli, device_and_text, encode, fit,
+                    load_classifier, load_encoder, model_is_there, model_name, number_from, pad,
+                    pick_precision, pin_training_settings, predict_logits, run, save_classifier,
+                    stop)
 
 
 def kl_divergence(student_logits, teacher_logits, temperature):
@@ -78,34 +79,36 @@ def hidden_distance(student_hidden, teacher_hidden, mask):
 def alignment_loss(student, student_hidden, ids, indices, epoch, *, teacher, tokenizer, args):
     """The terms that --perturb-rate and --hidden-weight add to the loss of a batch. student_hidden:
     the student's hidden states of the sentences; ids: their token ids; indices: their numbers in
-    the training split, which with seed and epoch decide how each is perturbed."""
+    the training split, which with seed and epoch decide how each is perturbed. With copies both
+    terms are of the copies, which teacher and student read; else the teacher reads the sentences.
+    """
     with_copies = args.perturb_rate is not None
-    teacher_ids = ids  # what the teacher reads: the copies, or without them the sentences
     if with_copies:
         rngs = [np.random.default_rng([args.seed, epoch, index]) for index in indices]
-        teacher_ids = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturb_rate)
-                       for x, rng in zip(ids, rngs)]
-    batch = pad(tokenizer, teacher_ids, student.device)
-    hidden = student_hidden
-    terms = []
+        ids = [perturbed_copy(x, tokenizer.mask_token_id, rng, args.perturb_rate)
+               for x, rng in zip(ids, rngs)]
+    inputs, terms = pad(tokenizer, ids, student.device), []
     with autocast(student.device, pick_precision(args.precision, student.device)):
         with torch.no_grad():
-            of_teacher = teacher(**batch, output_hidden_states=True)
-        of_student = student(**batch, output_hidden_states=True) if with_copies else None
+            of_teacher = teacher(**inputs, output_hidden_states=True)
+        if with_copies:
+            of_student = student(**inputs, output_hidden_states=True)
     if with_copies:
-        hidden = of_student.hidden_states
+        student_hidden = of_student.hidden_states
         kl = kl_divergence(of_student.logits.float(), of_teacher.logits.float(), args.temperature)
         terms.append(args.beta * args.temperature**2 * kl)
     if args.hidden_weight:
-        distance = hidden_distance(hidden, of_teacher.hidden_states, batch["attention_mask"])
+        distance = hidden_distance(student_hidden, of_teacher.hidden_states,
+                                   inputs["attention_mask"])
         terms.append(args.hidden_weight * distance)
     return sum(terms)
 
 
-def decoded(tokenizer, texts):
-    """The sentences as 3.5 has the teacher read them: "each student batch was decoded and
-    re-tokenized". As all models have one vocabulary (A3), only unknown words change: they are left
-    out, because [UNK] is a special token. (alignment_loss gives the teacher ids as they are.)"""
+def as_teacher_reads(tokenizer, texts):
+    """3.5: "each student batch was decoded and re-tokenized for the teacher". All models here have
+    one vocabulary (A3), so this changes nothing but unknown words: [UNK] is a special token, and
+    the decoded sentence lacks it. (alignment_loss gives the teacher the ids of copies directly,
+    because their [MASK] would be lost too.)"""
     return tokenizer.batch_decode(encode(tokenizer, texts), skip_special_tokens=True,
                                   clean_up_tokenization_spaces=False)
 
@@ -130,24 +133,26 @@ def parse_args(argv=None):
                         help="the student's name, without the seed")
     parser.add_argument("--teacher", type=model_name, default="bert",
                         help="a model that 01 trained with this seed")
-    parser.add_argument("--alpha", type=number(0, 1e6), default=0.5,
+    parser.add_argument("--alpha", type=number_from(0, 1e6), default=0.5,
                         help="weight of the gold labels")
-    parser.add_argument("--beta", type=number(0, 1e6), default=0.5, help="weight of the teacher")
-    parser.add_argument("--temperature", type=number(1e-3, 1e6), default=2.0,
+    parser.add_argument("--beta", type=number_from(0, 1e6), default=0.5,
+                        help="weight of the teacher")
+    parser.add_argument("--temperature", type=number_from(1e-3, 1e6), default=2.0,
                         help="T of the equation")
-    parser.add_argument("--perturb-rate", type=number(0, 1), metavar="RATE",
+    parser.add_argument("--perturb-rate", type=number_from(0, 1), metavar="RATE",
                         help="learn from a perturbed copy of each sentence too: each wordpiece is "
                         "removed with a probability drawn from 0 to RATE; 1 is what KD-aligned "
                         "has; 0, a copy that is the sentence, is the control for compute")
-    parser.add_argument("--hidden-weight", type=number(0, 1e6), default=0.0, metavar="GAMMA",
+    parser.add_argument("--hidden-weight", type=number_from(0, 1e6), default=0.0, metavar="GAMMA",
                         help="weight of the distance of hidden states; 3 is what KD-aligned has")
     add_training_flags(parser)
     return parser.parse_args(argv)
 
 
 def main(args):
-    device, splits = open_run(args)
-    if already_trained(args, device):
+    device, splits = device_and_text(args)
+    pin_training_settings(args, device)
+    if model_is_there(args):
         return
     teacher_name = f"{args.teacher}_{args.seed}"
     teacher, teacher_tokenizer = load_classifier(args.artifacts, teacher_name, device)
@@ -158,7 +163,7 @@ def main(args):
           f"parameters, teacher {teacher_name}, {device}", flush=True)
     teacher_logits = {}  # 3.5: "the teacher kept frozen throughout", so they are computed once
     for split in ("train", "validation"):
-        texts = decoded(tokenizer, [row["text"] for row in splits[split]])
+        texts = as_teacher_reads(tokenizer, [row["text"] for row in splits[split]])
         logits = predict_logits(teacher, teacher_tokenizer, texts)
         teacher_logits[split] = torch.tensor(logits, dtype=torch.float32, device=device)
 
@@ -170,7 +175,7 @@ def main(args):
     if args.perturb_rate is not None or args.hidden_weight:
         extra_loss = partial(alignment_loss, teacher=teacher, tokenizer=tokenizer, args=args)
     log = fit(student.to(device), tokenizer, splits, loss, args, extra_loss)
-    student.config.teacher = teacher_name  # a teacher is not trained again while it is named here
+    student.config.teacher = teacher_name  # model_is_there() keeps a teacher that is named
     save_classifier(student, tokenizer, log, args)
 
 

@@ -1,8 +1,10 @@
 """Sections 3.1 and 3.6: explain one model's predictions on the balanced subset.
 
 Reads   the text (--data: the subset is drawn from the test split); models/<model>_<seed>/
-Writes  subset.jsonl (once: all models explain the same sentences);
-        explanations/<model>_<seed>.<method>.jsonl : one line a sentence
+Writes  subset.jsonl (once: all models explain the same sentences) and labels.jsonl (Figure 1);
+        explanations/<model>_<seed>.<method>.jsonl : one line a sentence;
+        settings/subset.json and <method>.json: what all later calls must agree with
+Deletes measures/, if it rests on an earlier explanation of this model by this method
 
     python 03_explain.py
     python 03_explain.py --model bert
@@ -11,8 +13,8 @@ Writes  subset.jsonl (once: all models explain the same sentences);
 Without --model it draws the subset alone. Methods: shap (3.6; explain_shap in common.py, which 05
 uses too) and lime (3.6); ig, integrated gradients from SHAP's absent tokens to the sentence (A33);
 shap_mask, SHAP with [MASK] as its reference (A11); lime_resampled, LIME with another sampling seed.
-Run again after an interruption, it goes on with the next sentence. The subset, A11's background,
-LIME's samples (lime_resampled: 43) and SHAP's ties have the seed 42; --seed is the model's.
+Run again after an interruption, it goes on with the next sentence. --seed is the model's training
+seed; A11's background, LIME's samples (of lime_resampled: 43) and SHAP's ties have the seed 42.
 """
 import random
 import re
@@ -23,28 +25,39 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, agree, cli, delete_measures, encode,
-                    explain_all, explain_shap, explained_rows, load_classifier, load_subset,
-                    mean_embedding, model_name, open_run, pad, pick_precision, positive_int,
-                    predict_proba, run, sentence_seed, stop, token_spans, what_is_read, write_jsonl)
+from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, cut_to_model_length,
+                    delete_measures_of, device_and_text, encode, explain_all, explain_shap,
+                    explained_rows, load_classifier, load_subset, mean_embedding, model_name, pad,
+                    pick_precision, pin_settings, positive_int, predict_proba, run, sentence_seed,
+                    stop, token_spans, write_jsonl)
 
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
 POLARITY_OUTPUT = len(LABELS)  # LIME explains a sixth output too: the polarity score
 IG_STEPS = 24  # points on the path; completeness_gap says how exact the sum over them is
 
 
-def balanced_subset(rows, per_class):
-    """per_class sentences of every class (3.1), in the order of the split: random.Random(42).sample
-    of the sentences of class 0, then of class 1, and so on (A2)."""
+def balanced_subset(rows, per_class, seed=SEED):
+    """per_class sentences of every class (3.1), in the order of the split: random.Random(seed)
+    samples the sentences of class 0, then those of class 1, and so on (A2)."""
     of_class = [[row for row in rows if row["label"] == label] for label in range(len(LABELS))]
     fewest = min(map(len, of_class))
     if fewest < per_class:
         stop(f"there are test classes of fewer than {per_class} sentences; --per-class {fewest} "
              f"(PER_CLASS={fewest} for run_all.sh) takes as many of each as the smallest has")
-    rng, drawn = random.Random(SEED), []
+    rng, drawn = random.Random(seed), []
     for candidates in of_class:
         drawn += rng.sample(candidates, per_class)
     return sorted(drawn, key=rows.index)
+
+
+def count_labels(splits):
+    """Figure 1: how many sentences of each split have which label (A1)."""
+    counts = []
+    for split, rows in splits.items():
+        labels = [row["label"] for row in rows]
+        counts += [{"split": split, "label": label, "sentences": labels.count(label)}
+                   for label in range(len(LABELS))]
+    return counts
 
 
 def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=SEED,
@@ -118,6 +131,8 @@ def parse_args(argv=None):
                         help="how to explain")
     parser.add_argument("--per-class", type=positive_int, default=PER_CLASS,
                         help="test sentences of each class in the subset (A2)")
+    parser.add_argument("--subset-seed", type=positive_int, default=SEED,
+                        help="draws the subset; another seed draws other sentences (A2)")
     parser.add_argument("--first-per-class", type=positive_int, metavar="N",
                         help="explain only the first N of these sentences of each class")
     parser.add_argument("--max-evals", type=positive_int, default=SHAP_EVALS,
@@ -130,11 +145,14 @@ def parse_args(argv=None):
 
 
 def main(args):
-    device, splits = open_run(args)
+    device, splits = device_and_text(args)
     artifacts, name = Path(args.artifacts), f"{args.model}_{args.seed}"
-    agree(artifacts, "subset", {"per_class": args.per_class}, ["subset.jsonl", "explanations/*"])
+    pin_settings(artifacts, "subset", {"per_class": args.per_class, "seed": args.subset_seed},
+                 ["subset.jsonl", "explanations/*"])
+    write_jsonl(artifacts / "labels.jsonl", count_labels(splits))
     if not (artifacts / "subset.jsonl").is_file():
-        write_jsonl(artifacts / "subset.jsonl", balanced_subset(splits["test"], args.per_class))
+        drawn = balanced_subset(splits["test"], args.per_class, args.subset_seed)
+        write_jsonl(artifacts / "subset.jsonl", drawn)
     subset = load_subset(artifacts)
     print(f"subset.jsonl: {len(subset)} sentences, {args.per_class} of each class")
     if args.model is None:
@@ -144,36 +162,39 @@ def main(args):
     rows = subset
     if args.first_per_class:
         rows = pd.DataFrame(subset).groupby("label").head(args.first_per_class).to_dict("records")
-    read = [what_is_read(tokenizer, row["text"]) for row in rows]
+    read = [cut_to_model_length(tokenizer, row["text"]) for row in rows]
     cut = sum(text != row["text"] for text, row in zip(read, rows))
     if cut:
         print(f"{cut} of {len(rows)} texts are longer than the model reads; what it reads of them "
               "is explained")
     rows = [row | {"text": text, "probabilities": p.tolist(), "predicted": int(p.argmax())}
             for row, text, p in zip(rows, read, predict_proba(model, tokenizer, read))]
-    precision = pick_precision(args.lime_precision, device)
     reference = mean_embedding(model, tokenizer, splits["train"])
+    precision = pick_precision(args.lime_precision, device)
 
-    shap = partial(explain_shap, model, tokenizer, max_evals=args.max_evals)
-    lime = partial(explain_lime, model, tokenizer, num_samples=args.lime_samples,
-                   precision=precision)
-    ig = partial(explain_ig, model, tokenizer, reference=reference)
-    of_shap, of_ig = {"max_evals": args.max_evals}, {"ig_steps": IG_STEPS}
+    def explain(row, method):
+        text = row["text"]
+        if method == "shap":
+            return explain_shap(model, tokenizer, text, reference, args.max_evals)
+        if method == "shap_mask":  # [MASK] keeps its own embedding (A11)
+            return explain_shap(model, tokenizer, text, None, args.max_evals)
+        if method == "ig":
+            return explain_ig(model, tokenizer, text, reference)
+        seed = SEED if method == "lime" else SEED + 1
+        return explain_lime(model, tokenizer, text, row["predicted"],  # A13: the predicted class
+                            args.lime_samples, seed, precision)
+
+    of_shap = {"max_evals": args.max_evals}
     of_lime = {"lime_samples": args.lime_samples, "lime_precision": precision}
-    methods = {  # {method: (row -> explanation, settings)}; A13: LIME's of the predicted class
-        "shap": (lambda row: shap(row["text"], reference), of_shap),
-        "shap_mask": (lambda row: shap(row["text"]), of_shap),
-        "lime": (lambda row: lime(row["text"], row["predicted"]), of_lime),
-        "lime_resampled": (lambda row: lime(row["text"], row["predicted"], seed=SEED + 1), of_lime),
-        "ig": (lambda row: ig(row["text"]), of_ig)}
+    settings = {"shap": of_shap, "shap_mask": of_shap, "lime": of_lime, "lime_resampled": of_lime,
+                "ig": {"ig_steps": IG_STEPS}}
     for method in args.methods:
-        explain, settings = methods[method]
-        agree(artifacts, method, settings | {"sentences": len(rows)},
-              [f"explanations/*.{method}.jsonl"])
+        pin_settings(artifacts, method, settings[method] | {"sentences": len(rows)},
+                     [f"explanations/*.{method}.jsonl"])
         path = artifacts / "explanations" / f"{name}.{method}.jsonl"
         if len(explained_rows(path)) < len(rows):
-            delete_measures(artifacts, name)  # of earlier explanations
-        explain_all(path, rows, explain)
+            delete_measures_of(artifacts, name, method)
+        explain_all(path, rows, partial(explain, method=method))
 
 
 if __name__ == "__main__":

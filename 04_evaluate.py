@@ -2,16 +2,18 @@
 
 The formulas are of one sentence; 06_figures.py averages over sentences and seeds.
 
-Reads   the text (--data); subset.jsonl; explanations/ and models/ of all models that are explained
-Writes  to measures/, for all models together: labels.jsonl (Figure 1: a row per split and label),
-        models.jsonl (a row per model); and with rows per sentence: predictions.jsonl (Figure 4,
-        buckets of 3.7 (5)), faithfulness.jsonl and short_tokens.jsonl (Table 1), agreement.jsonl
-        (Table 2), direction.jsonl (Table 3), explainers.jsonl (3.7 (2)), completeness.jsonl
-        (how exactly integrated gradients sum up)
+Reads   the text (--data); subset.jsonl; models/<model>_<seed>/; the explanations of this model, and
+        of those that it is compared with; settings/
+Writes  measures/<measure>.<model>_<seed>.jsonl, with a row per sentence: predictions (Figure 4),
+        faithfulness and short_tokens (Table 1), explainers (3.7 (2)), completeness (how exactly
+        integrated gradients sum up), agreement (Table 2) and direction (Table 3); and models, one
+        row. The last two are of pairs of models, and stand with the second model of the pair.
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
+    python 04_evaluate.py --model kd_tinybert --seed 42
 
-Everything is computed anew each time, so a changed formula changes the number.
+Without --model it measures all models of all seeds that 03 explained. Everything is computed anew
+each time, so a changed formula changes the number.
 """
 import math
 import re
@@ -23,24 +25,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import (KS, LABELS, PAIRS, PAPER_MODELS, cli, cosine, explained_models, load_classifier,
-                    load_explanations, load_subset, open_run, polarity_attributions, predict_proba,
-                    predicted_attributions, read_json, remove, run, sentence_seed, stop, token_ids,
-                    token_spans, top_k, write_jsonl)
+from common import (KS, PAIRS, cli, cosine, device_and_text, explained_models, load_classifier,
+                    load_explanations, load_subset, model_name, polarity_attributions,
+                    predict_proba, predicted_attributions, read_json, remove, run, sentence_seed,
+                    stop, token_ids, token_spans, top_k, write_jsonl)
 
-METHODS = ("shap", "lime", "ig")  # they explain all 150 sentences
-PARTIAL_METHODS = ("shap_mask", "lime_resampled")  # in run_all.sh 30, for BERT of the first seed
+METHODS = ("shap", "lime", "ig")  # by each of them models are compared
+VARIANTS = ("shap_mask", "lime_resampled")  # run_all.sh: 30 sentences of BERT of the first seed
 EXPLAINER_PAIRS = ("shap/lime", "shap/ig", "lime/ig", "shap/shap_mask", "lime/lime_resampled")
 RANDOM_DRAWS = 5  # random removals a sentence
-BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
-    (True, True, True): "all_correct", (False, False, False): "all_wrong",
-    (True, False, False): "bert_only", (False, True, False): "dbert_only",
-    (False, False, True): "kd_only", (True, False, True): "bert_kd_pair",
-    (False, True, True): "dbert_kd_pair", (True, True, False): "bert_dbert"}
 
 
-# --- 3.6: an explanation as a pandas Series of signed scores. Its index says of what: positions of
-# wordpieces (A3), or for LIME words, each of which stands for all its occurrences.
+# --- 3.6: an explanation as a pandas Series of signed scores. What is scored is its index: the
+# positions of wordpieces (A3), or for LIME words, each of which stands for all its occurrences.
 
 def scores(row, polarity=False):
     """The series of an explained sentence, of the predicted class or of the polarity score. A word
@@ -82,20 +79,22 @@ def word_scores(row):
 def changed_inputs(tokenizer, row, k):
     """The sentence, changed, as wordpiece ids. "top": without its k tokens of largest |score| (A4,
     A5); "masked": with [MASK] in their place; "random": five times without k random tokens. For
-    LIME words take the place of tokens, and all occurrences of a word are removed. The random ones
-    come from NumPy's default_rng with the seed CRC-32 of "0 <text>", anew for each k and explainer:
-    so they are the same for every model, and those of a smaller k are among those of a larger."""
-    ids = token_ids(tokenizer, row["text"])
-    positions_of = {position: [position] for position in range(len(ids))}  # of each unit
-    if "words" in row:  # LIME: a unit is a word
-        positions_of = positions_of_words(row["text"], token_spans(tokenizer, row["text"])[1])
+    LIME words take the place of tokens, and all occurrences of a word are removed.
 
-    def positions(units):
-        return [position for unit in units for position in positions_of[unit]]
+    The random ones come from NumPy's default_rng with the seed CRC-32 of "0 <text>", made anew in
+    each call: so they are the same for every model, and those of k = 3 are among those of k = 5."""
+    ids = token_ids(tokenizer, row["text"])
+    if "words" in row:  # LIME
+        places = positions_of_words(row["text"], token_spans(tokenizer, row["text"])[1])
+    else:
+        places = {position: [position] for position in range(len(ids))}
+
+    def positions(units):  # of the wordpieces of these tokens or words
+        return [position for unit in units for position in places[unit]]
 
     top = positions(largest(scores(row), k))
     masked = tuple(tokenizer.mask_token_id if i in top else x for i, x in enumerate(ids))
-    rng, units = np.random.default_rng(sentence_seed(0, row["text"])), [*positions_of]
+    rng, units = np.random.default_rng(sentence_seed(0, row["text"])), list(places)
     random = [remove(ids, positions(rng.permutation(units)[:k])) for _ in range(RANDOM_DRAWS)]
     return {"top": remove(ids, top), "masked": masked, "random": random}
 
@@ -182,10 +181,11 @@ def explainer_agreement(methods):
     result = []
     for pair in EXPLAINER_PAIRS:
         first, second = pair.split("/")
-        others = {row["id"]: row for row in methods[second]}
-        for row in [row for row in methods[first] if row["id"] in others]:
-            a, b = word_scores(row), word_scores(others[row["id"]])
-            result += [{"explainer": pair, "id": row["id"]} | agreement(a, b, k) for k in KS]
+        by_second = {row["id"]: row for row in methods[second]}
+        for row in methods[first]:
+            if row["id"] in by_second:
+                a, b = word_scores(row), word_scores(by_second[row["id"]])
+                result += [{"explainer": pair, "id": row["id"]} | agreement(a, b, k) for k in KS]
     return result
 
 
@@ -197,85 +197,54 @@ def relative_completeness_gap(row):
     return max(row["completeness_gap"]) / change if change > 1e-6 else math.nan
 
 
-# --- Comparisons of models. explained: {(model, seed): {explainer: rows}}
+# --- 3.7 (2, 3): pairs of models. methods: {explainer: its explained rows of a model}
 
-def check_tokens(explained):
-    """Stops where two models' tokenizers cut a sentence differently: token 3 would not be the same
-    token (A3)."""
-    (first, methods), *others = explained.items()
-    for other, other_methods in others:
-        for row, other_row in zip(methods["shap"], other_methods["shap"]):
-            if row["spans"] != other_row["spans"]:
-                stop(f"the tokenizers of {first[0]}_{first[1]} and {other[0]}_{other[1]} cut "
-                     f"{row['id']} differently; only models of one vocabulary can be compared")
-
-
-def model_pairs(explained):
-    """[(seed, pair, explained rows of its first model, of its second)]. The pairs are the paper's
-    (3.7 (2)), BERT with each further model, all of one seed; and "bert/bert_next", BERT of a seed
-    with BERT of the next one."""
-    further = dict.fromkeys(model for model, _ in explained if model not in PAPER_MODELS)
-    names = [*PAIRS, *(f"bert/{model}" for model in further)]
-    pairs = []
-    for seed, pair in product(dict.fromkeys(seed for _, seed in explained), names):
-        first, second = pair.split("/")
-        if (first, seed) in explained and (second, seed) in explained:
-            pairs.append((seed, pair, explained[first, seed], explained[second, seed]))
-    seeds = [seed for model, seed in explained if model == "bert"]
-    next_seeds = seeds[1:]
-    if len(seeds) > 2:  # the next of the last is the first; two BERTs are one pair
-        next_seeds.append(seeds[0])
-    for seed, next_seed in zip(seeds, next_seeds):
-        pairs.append((seed, "bert/bert_next", explained["bert", seed],
-                      explained["bert", next_seed]))
-    return pairs
+def pairs_of(model, seed):
+    """[(pair, model and seed of its first)] in which this model is the second: the paper's pairs
+    (3.7 (2)), BERT with each further model, and "bert/bert_next", BERT of a seed with BERT of
+    seed + 1."""
+    if model == "bert":
+        return [("bert/bert_next", "bert", seed - 1)]
+    pairs = [pair for pair in PAIRS if pair.endswith(f"/{model}")] or [f"bert/{model}"]
+    return [(pair, pair.partition("/")[0], seed) for pair in pairs]
 
 
-def compare_models(explained, bucket_of):
-    """Tables 2 and 3: the rows of agreement and of direction, for each pair and explainer. Seed and
-    bucket of "bert/bert_next" are those of the first BERT. An explainer that one of the two models
-    lacks gives no rows."""
+def compare(first, second):
+    """(rows of agreement, rows of direction) of two models, each given as methods. An explainer
+    that one of them lacks gives no rows."""
     agreements, directions = [], []
-    for (seed, pair, first, second), method in product(model_pairs(explained), METHODS):
+    for method in METHODS:
         for a, b in zip(first[method], second[method]):
-            keys = {"seed": seed, "pair": pair, "explainer": method, "id": a["id"],
-                    "bucket": bucket_of.get((seed, a["id"]))}
-            directions.append(keys | direction(a, b))
+            keys = {"explainer": method, "id": a["id"]}
             agreements += [keys | agreement(scores(a), scores(b), k) for k in KS]
+            directions.append(keys | direction(a, b))
     return agreements, directions
 
 
-def add_comparisons(predictions):
-    """Adds to each row as_bert, whether BERT of its seed predicts the same class, and bucket (3.7
-    (5)), for which all of the paper's models are needed; null where they are not there."""
-    sentences = {}  # {(seed, id): {model: its row}}
-    for row in predictions:
-        sentences.setdefault((row["seed"], row["id"]), {})[row["model"]] = row
-    for of_model in sentences.values():
-        bert, bucket = of_model.get("bert"), None
-        if set(PAPER_MODELS) <= of_model.keys():
-            bucket = BUCKETS[tuple(of_model[model]["right"] for model in PAPER_MODELS)]
-        for row in of_model.values():
-            row["as_bert"] = None if bert is None else row["predicted"] == bert["predicted"]
-            row["bucket"] = bucket
+def check_tokens(first, second, names):
+    """Stops where two models' tokenizers cut a sentence differently: token 3 would not be the same
+    token (A3)."""
+    for a, b in zip(first["shap"], second["shap"]):
+        if a["spans"] != b["spans"]:
+            stop(f"the tokenizers of {names} cut {a['id']} differently; only models of one "
+                 "vocabulary can be compared")
 
 
-def measure_model(artifacts, model_name, seed, methods, test, device):
-    """{measure: rows} of one model. methods: {explainer: rows}; test: the test split.
-    training_seconds are of all epochs, also those after the best one; milliseconds, of a forward
-    pass, are a mean over the explained sentences."""
-    model, tokenizer = load_classifier(artifacts, f"{model_name}_{seed}", device)
-    log = read_json(artifacts / f"models/{model_name}_{seed}/training_log.json")
+# --- One model of one seed at a time
+
+def measure_model(artifacts, name, methods, test, device):
+    """{measure: rows} of what is of one model alone. test: the test split. training_seconds are of
+    all epochs, also those after the best one; milliseconds, those of predict_proba() for one of the
+    explained sentences, with tokenizing and padding."""
+    model, tokenizer = load_classifier(artifacts, name, device)
+    log = read_json(artifacts / "models" / name / "training_log.json")
+    trained = read_json(artifacts / "settings" / f"{name.rpartition('_')[0]}.json")
     p = predict_proba(model, tokenizer, [row["text"] for row in test])
-    texts, started = [row["text"] for row in methods["shap"]], time.perf_counter()
+    texts = [row["text"] for row in methods["shap"]]
+    started = time.perf_counter()
     predict_proba(model, tokenizer, texts)
     milliseconds = 1000 * (time.perf_counter() - started) / len(texts)
-    checkpoint = read_json(artifacts / f"settings/{model_name}.json")["notes"]["checkpoint"]
-    measured = {
-        "models": [{"checkpoint": checkpoint, "type": model.config.model_type,
-                    "layers": model.config.num_hidden_layers, "parameters": model.num_parameters(),
-                    "training_seconds": sum(epoch["seconds"] for epoch in log),
-                    "milliseconds": milliseconds}],
+    return {
         "predictions": [{"id": row["id"], "label": row["label"], "predicted": int(q.argmax()),
                          "confidence": q.max(), "right": bool(q.argmax() == row["label"])}
                         for row, q in zip(test, p)],
@@ -283,44 +252,50 @@ def measure_model(artifacts, model_name, seed, methods, test, device):
         "short_tokens": [short_tokens(row) for row in methods["lime"]],
         "explainers": explainer_agreement(methods),
         "completeness": [{"id": row["id"], "relative_gap": relative_completeness_gap(row)}
-                         for row in methods["ig"]]}
-    of_model = {"seed": seed, "model": model_name}
-    return {measure: [of_model | row for row in rows] for measure, rows in measured.items()}
+                         for row in methods["ig"]],
+        "models": [{"checkpoint": trained["notes"]["checkpoint"],
+                    "checkpoint_digest": trained["checkpoint_digest"],
+                    "type": model.config.model_type, "layers": model.config.num_hidden_layers,
+                    "parameters": model.num_parameters(),
+                    "training_seconds": sum(epoch["seconds"] for epoch in log),
+                    "milliseconds": milliseconds}]}
 
 
 def parse_args(argv=None):
-    return cli(__doc__, "--data", "--device").parse_args(argv)
+    parser = cli(__doc__, "--data", "--device", "--seed")
+    parser.add_argument("--model", type=model_name, help="only this model of --seed, which 03 "
+                        "explained; without it all models of all seeds")
+    return parser.parse_args(argv)
 
 
 def main(args):
-    (device, splits), artifacts = open_run(args), Path(args.artifacts)
-    subset, explained = load_subset(artifacts), {}
-    for model, seed in explained_models(artifacts, subset):
-        explained[model, seed] = {
-            method: load_explanations(artifacts, model, seed, method, subset)
-            for method in METHODS + PARTIAL_METHODS}
-    check_tokens(explained)
+    (device, splits), artifacts = device_and_text(args), Path(args.artifacts)
+    subset = load_subset(artifacts)
 
-    measures = {"labels": [  # Figure 1, of all three splits (A1)
-        {"split": split, "label": label, "sentences": [row["label"] for row in rows].count(label)}
-        for split, rows in splits.items() for label in range(len(LABELS))]}
-    for (model, seed), methods in explained.items():
-        measured = measure_model(artifacts, model, seed, methods, splits["test"], device)
-        for measure, rows in measured.items():
-            measures[measure] = measures.get(measure, []) + rows
-        print(f"{model}_{seed}: measured", flush=True)
-    add_comparisons(measures["predictions"])
-    bucket_of = {(row["seed"], row["id"]): row["bucket"] for row in measures["predictions"]}
-    measures["agreement"], measures["direction"] = compare_models(explained, bucket_of)
-    for measure, rows in measures.items():
-        write_jsonl(artifacts / f"measures/{measure}.jsonl", rows)
+    def explanations(model, seed, methods):
+        return {method: load_explanations(artifacts, model, seed, method, subset)
+                for method in methods}
 
-    table = pd.DataFrame(measures["faithfulness"]).query("explainer == 'shap' and k == 3")
-    table = table.groupby(["seed", "model"], sort=False)[
-        ["confidence_drop", "random_drop", "flip", "random_flip"]].mean()
-    test = pd.DataFrame(measures["predictions"]).groupby(["seed", "model"])
-    table.insert(0, "accuracy", test["right"].mean())
-    print(table.to_string(float_format="{:.3f}".format))
+    for model, seed in explained_models(args, subset):
+        name, keys = f"{model}_{seed}", {"seed": seed, "model": model}
+        own = explanations(model, seed, METHODS + VARIANTS)
+        used = [f"{name}.{method}" for method in own if own[method]]
+        measures = {"agreement": [], "direction": []}
+        for pair, other, other_seed in pairs_of(model, seed):
+            first, other_name = explanations(other, other_seed, METHODS), f"{other}_{other_seed}"
+            check_tokens(first, own, f"{other_name} and {name}")
+            used += [f"{other_name}.{method}" for method in first if first[method]]
+            for measure, rows in zip(measures, compare(first, own)):
+                measures[measure] += [{"seed": other_seed, "pair": pair} | row for row in rows]
+        for measure, rows in measure_model(artifacts, name, own, splits["test"], device).items():
+            measures[measure] = [keys | row for row in rows]
+        measures["models"][0]["explanations"] = used  # delete_measures_of() reads it
+        for measure, rows in measures.items():  # models last: what has it is whole
+            write_jsonl(artifacts / f"measures/{measure}.{name}.jsonl", rows)
+        shap = pd.DataFrame(measures["faithfulness"]).query("explainer == 'shap' and k == 3")
+        means = shap[["confidence_drop", "random_drop", "flip", "random_flip"]].mean()
+        print(f"{name}: " + ", ".join(f"{key} {mean:.3f}" for key, mean in means.items()),
+              flush=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Sections 3.7 (4) and 4.5: probe sentences, and the words that get the credit (5.2, 5.3).
 
-Reads   the text (--data); subset.jsonl; models/ and explanations/ of one explained model, or of all
+Reads   the text (--data); subset.jsonl; models/<model>_<seed>/; its SHAP explanations; settings/
 Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained
         probes/sentiment_words.json: words that go with high or low labels in the training text
-        to measures/, for each model: contrast.<model>_<seed>.jsonl (Table 4), example (Table 5),
-        negation and words
+        measures/<measure>.<model>_<seed>.jsonl: contrast (Table 4), example (Table 5), negation
+        and words; settings/probes.json: what all later calls must agree with
+Deletes measures/, where its settings are others than before
 
     python 05_probes.py --data SetFit/sst5 --artifacts artifacts
     python 05_probes.py --model bert --seed 42
 
-After an interruption the same command goes on with the next contrastive sentence. What follows from
-the explanations is computed anew each time.
+Without --model it probes all models of all seeds that 03 explained. After an interruption the same
+command goes on with the next contrastive sentence. What follows from the explanations is computed
+anew each time.
 """
 import re
 from functools import partial
@@ -21,10 +23,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common import (agree, cli, explain_all, explain_shap, explained_models, load_classifier,
-                    load_explanations, load_subset, mean_embedding, model_name, open_run,
-                    polarity_attributions, positive_int, predict_proba, predicted_attributions,
-                    read_json, run, stop, top_k, write_json, write_jsonl)
+from common import (cli, device_and_text, explain_all, explain_shap, explained_models,
+                    load_classifier, load_explanations, load_subset, mean_embedding, model_name,
+                    pin_settings, polarity_attributions, positive_int, predict_proba,
+                    predicted_attributions, read_json, run, top_k, write_json, write_jsonl)
 
 # A20: the paper names excellent, joyful, dull, weak and this frame; the other adjectives are ours
 POSITIVE = """excellent joyful brilliant wonderful delightful superb charming great beautiful moving
@@ -247,32 +249,26 @@ def parse_args(argv=None):
 
 
 def main(args):
-    (device, splits), artifacts = open_run(args), Path(args.artifacts)
+    (device, splits), artifacts = device_and_text(args), Path(args.artifacts)
     subset = load_subset(artifacts)
-    models = [pair for pair in explained_models(artifacts, subset)
-              if args.model is None or pair == (args.model, args.seed)]
-    if not models:
-        stop(f"{args.model}_{args.seed} has no SHAP explanations in {artifacts}; 03_explain.py "
-             f"--model {args.model} --seed {args.seed} makes them")
+    models = explained_models(args, subset)
     # The contrastive sentences are explained as the 150 were.
     max_evals = read_json(artifacts / "settings/shap.json")["max_evals"]
     settings = {"adjectives": args.adjectives, "max_evals": max_evals, "frame": FRAME}
-    agree(artifacts, "probes", settings, ["probes/*.shap.jsonl"])
+    pin_settings(artifacts, "probes", settings, ["probes/*.shap.jsonl"])
     lexicon = sentiment_words(splits["train"])
     write_json(artifacts / "probes/sentiment_words.json", lexicon)
-    contrast = []
     for model, seed in models:
-        name, of_model = f"{model}_{seed}", {"seed": seed, "model": model}
+        name, keys = f"{model}_{seed}", {"seed": seed, "model": model}
         explained = load_explanations(artifacts, model, seed, "shap", subset)
-        measured = probe_model(name, explained, splits["train"], lexicon, max_evals, device, args)
-        for measure, rows in measured.items():
+        measures = probe_model(name, explained, splits["train"], lexicon, max_evals, device, args)
+        for measure, rows in measures.items():  # words last: what has it is whole
             write_jsonl(artifacts / f"measures/{measure}.{name}.jsonl",
-                        [of_model | row for row in rows])
-        contrast += [of_model | row for row in measured["contrast"]]
-
-    shown = ["post_but_ratio", "uniform_ratio", "follows_second_clause", "swaps_with_clauses"]
-    table = pd.DataFrame(contrast).groupby(["seed", "model"], sort=False)[shown].mean()
-    print(table.to_string(float_format="{:.3f}".format))
+                        [keys | row for row in rows])
+        means = pd.DataFrame(measures["contrast"])[["post_but_ratio", "uniform_ratio",
+                                                    "follows_second_clause"]].mean()
+        print(f"{name}: " + ", ".join(f"{key} {mean:.3f}" for key, mean in means.items()),
+              flush=True)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, explained_rows,
-                    load_explanations, load_subset, predicted_attributions, read_json, read_jsonl,
-                    run, stop, write_jsonl, write_text)
+from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, explained_rows, in_order,
+                    kit_commit, load_explanations, load_subset, predicted_attributions, read_json,
+                    read_jsonl, run, stop, write_jsonl, write_text)
 
 import matplotlib.pyplot as plt  # after common, which chooses where it draws
 import numpy as np
@@ -218,47 +218,68 @@ def estimate_text(e, sd=False):
 
 # --- The measures, and what the models are called
 
-def models_to_show(artifacts):
-    """["bert_42", ...]: the models that 04 and 05 measured, at each seed that has the paper's
+def models_to_show(folder):
+    """[(model, seed), ...]: the models that 04 and 05 measured, at each seed that has the paper's
     three. The others, such as BERT of the next seed, are named on the terminal."""
-    folder = artifacts / "measures"
-    measured = pd.DataFrame(read_jsonl(folder / "models.jsonl", "04_evaluate.py writes it"))
-    names = measured["model"] + "_" + measured["seed"].astype(str)
-    probed = measured[[(folder / f"words.{name}.jsonl").is_file() for name in names]]
-    shown = probed.groupby("seed").filter(lambda rows: set(PAPER_MODELS) <= set(rows["model"]))
-    left_out = ", ".join(names.drop(shown.index))
+    rows = [row for path in folder.glob("models.*.jsonl") for row in read_jsonl(path)]
+    measured = in_order([(row["model"], row["seed"]) for row in rows])
+    probed = [(model, seed) for model, seed in measured
+              if (folder / f"words.{model}_{seed}.jsonl").is_file()]
+    shown = [(model, seed) for model, seed in probed
+             if {(of_paper, seed) for of_paper in PAPER_MODELS} <= set(probed)]
+    left_out = [f"{model}_{seed}" for model, seed in measured if (model, seed) not in shown]
     if left_out:
-        print(f"not shown: {left_out}; a model is shown if 05_probes.py measured it too, and if "
-              f"{', '.join(PAPER_MODELS)} of its seed are there")
-    if shown.empty:
-        stop(f"no seed in {artifacts} has {', '.join(PAPER_MODELS)}, measured by 04 and by 05")
-    return list(names[shown.index])
+        print(f"not shown: {', '.join(left_out)}; a model is shown if 05_probes.py measured it "
+              f"too, and if {', '.join(PAPER_MODELS)} of its seed are there")
+    if not shown:
+        stop(f"no seed in {folder} has {', '.join(PAPER_MODELS)}, measured by 04_evaluate.py and "
+             "by 05_probes.py")
+    return shown
 
 
 def load_measures(artifacts):
-    """{measure: its rows, a frame} of the models to show. In the pair "bert/bert_next" BERT of a
-    seed that is not shown counts too."""
-    names, folder, measures = models_to_show(artifacts), artifacts / "measures", {}
+    """{measure: its rows, a frame} of the models to show. The rows of "bert/bert_next" stand with
+    BERT of the next seed, of which nothing else is shown unless its own seed is."""
+    folder, measures = artifacts / "measures", {}
+    shown = models_to_show(folder)
+    seeds = {seed for _, seed in shown}
     for measure in sorted({path.name.partition(".")[0] for path in folder.glob("*.jsonl")}):
-        files = [measure, *(f"{measure}.{name}" for name in names)]  # 04's; 05's
-        paths = [folder / f"{file}.jsonl" for file in files]
+        of_pairs = measure in ("agreement", "direction")
+        files = in_order({*shown, *(("bert", seed + 1) for seed in seeds if of_pairs)})
+        paths = [folder / f"{measure}.{model}_{seed}.jsonl" for model, seed in files]
         rows = pd.DataFrame([row for path in paths if path.is_file() for row in read_jsonl(path)])
         # A column of nulls alone would be of type object, which pandas does not average.
         rows = rows.astype({column: float for column in rows if rows[column].isna().all()})
-        if "seed" in rows:
-            model = rows["pair"].str.partition("/")[2] if "pair" in rows else rows["model"]
-            of_shown = (model + "_" + rows["seed"].astype(str)).isin(names)
-            rows = rows[of_shown | model.eq("bert_next")]
-        measures[measure] = rows.copy()
+        if of_pairs:  # without that of the BERT before the first seed
+            rows = rows[rows["seed"].isin(seeds)].reset_index(drop=True)
+        measures[measure] = rows
+    measures["labels"] = pd.DataFrame(read_jsonl(artifacts / "labels.jsonl", "03 writes it"))
     add_derived_columns(measures)
     return measures
 
 
+BUCKETS = {  # 3.7 (5): whether BERT, DistilBERT and KD-TinyBERT are right
+    (True, True, True): "all_correct", (False, False, False): "all_wrong",
+    (True, False, False): "bert_only", (False, True, False): "dbert_only",
+    (False, False, True): "kd_only", (True, False, True): "bert_kd_pair",
+    (False, True, True): "dbert_kd_pair", (True, True, False): "bert_dbert"}
+
+
 def add_derived_columns(measures):
-    """What needs the other rows: the baseline of accuracy, weighted F1, and the squared deviation
-    of a cosine from its seed's mean, whose mean is the variance."""
+    """What needs other rows: the baseline of accuracy; whether BERT of the seed predicts the same
+    class; the bucket of a sentence (3.7 (5)); weighted F1; and the squared deviation of a cosine
+    from its seed's mean, whose mean is the variance."""
     predictions, direction = measures["predictions"], measures["direction"]
     predictions["is_most_frequent"] = predictions["label"] == predictions["label"].mode()[0]
+    by_model = predictions.pivot(index=["seed", "id"], columns="model")
+    bert = by_model["predicted"]["bert"].rename("of_bert")
+    predictions["as_bert"] = predictions["predicted"] == predictions.join(
+        bert, on=["seed", "id"])["of_bert"]
+    right = by_model["right"][list(PAPER_MODELS)]
+    buckets = pd.Series(map(BUCKETS.get, right.itertuples(index=False, name=None)), right.index)
+    for measure in ("agreement", "direction"):
+        rows = measures[measure]
+        rows["bucket"] = rows.join(buckets.rename("bucket"), on=["seed", "id"])["bucket"]
     f1 = predictions.groupby(["seed", "model"])[["label", "predicted"]].apply(
         lambda rows: f1_score(rows["label"], rows["predicted"], average="weighted"))
     measures["weighted_f1"] = f1.rename("weighted_f1").reset_index()
@@ -293,8 +314,8 @@ def gold_control(measures):
 def one_start(measures):
     """Whether DistilBERT and KD-TinyBERT start from one checkpoint, as those of cpu and base do.
     Then they share head, batches and dropout too, and agree more than two trainings would."""
-    checkpoints = dict(zip(measures["models"]["model"], measures["models"]["checkpoint"]))
-    return checkpoints["distilbert"] == checkpoints["kd_tinybert"]
+    digests = dict(zip(measures["models"]["model"], measures["models"]["checkpoint_digest"]))
+    return digests["distilbert"] == digests["kd_tinybert"]
 
 
 # --- The claims, and where our number must lie for each to hold: the list of 2026-11-28, frozen
@@ -770,7 +791,10 @@ def figure9(measures, artifacts, display_name):
     seed, models = first_seed(measures), drawn_models(measures)
     fig, axes = plt.subplots(1, len(models), figsize=(7, 3.2), sharex=True, sharey=True)
     for ax, model in zip(axes, models):
-        row = explained_rows(artifacts / f"probes/{model}_{seed}.shap.jsonl")["weak-joyful"]
+        path = artifacts / f"probes/{model}_{seed}.shap.jsonl"
+        row = explained_rows(path).get("weak-joyful")  # the id that 05 gives Table 5's sentence
+        if row is None:
+            stop(f"{path} lacks the sentence of Figure 9; 05_probes.py explains it")
         phi = predicted_attributions(row)
         ax.barh(range(len(phi)), phi, color=np.where(phi >= 0, "#0072B2", "#D55E00"),
                 edgecolor="black", linewidth=0.5)
@@ -1009,11 +1033,17 @@ def completeness_md(measures):
 
 
 def made_with(artifacts):
-    """The last line: what the first stage of this run ran on."""
-    told = read_json(artifacts / "settings/environment.json")
-    versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
-    return (f"Commit {told['commit']}, {told['device']}, {told['machine']}, {told['threads']} "
-            f"threads; {versions}.")
+    """The last line: what the run began on, and the commit of this report, where it is another."""
+    path, commit = artifacts / "settings/environment.json", kit_commit()
+    if not path.is_file():
+        return f"What this run began on is unknown, {path.name} is missing; this report: {commit}."
+    began = read_json(path)
+    versions = ", ".join(f"{name} {version}" for name, version in began["versions"].items())
+    commits = f"Commit {commit}"
+    if began["commit"] != commit:
+        commits = f"Begun at commit {began['commit']}, this report {commit}"
+    return (f"{commits}; {began['device']}, {began['machine']}, {began['threads']} threads; "
+            f"{versions}.")
 
 
 def examples_md(subset):

@@ -56,6 +56,7 @@ MODELS = {  # {name: how it is printed}, in the order of our tables
     "bert": "BERT", "distilbert": "DistilBERT", "kd_tinybert": "KD-TinyBERT",
     "kd_aligned": "KD-aligned",  # follows Section 6: 02 --perturb-rate 1 --hidden-weight 3
     "tinybert_ce": "TinyBERT-CE",  # the control: TinyBERT trained on gold labels, without a teacher
+    "kd_soft": "KD-soft",  # from soft logits alone, as 3.2 has it (A6): 02 --alpha 0 --beta 1
     "kd_twice": "KD-twice", "kd_perturbed": "KD-perturbed", "kd_hidden": "KD-hidden"}  # ablations
 PAIRS = ("bert/distilbert", "bert/kd_tinybert", "distilbert/kd_tinybert")  # 3.7 (2)
 KS = (3, 5, 10)  # 4.2
@@ -249,9 +250,9 @@ def checkpoint_digest(checkpoint):
 
 def load_classifier(artifacts, name, device):
     """(model in eval mode, fp32; tokenizer) of models/<name>, as 01 or 02 saved it."""
-    folder = Path(artifacts) / "models" / name
-    if not (folder / "config.json").is_file():
-        there = sorted(path.parent.name for path in folder.parent.glob("[!.]*/config.json"))
+    folder, folders = Path(artifacts) / "models" / name, model_folders(artifacts)
+    if folder not in folders:
+        there = [other.name for other in folders]
         stop(f"there is no model {name} in {folder.parent} (there: {', '.join(there) or 'none'}); "
              "01_train.py or 02_distill.py makes it")
     open(folder / "model.safetensors", "rb").close()  # the library calls a forbidden file missing
@@ -317,7 +318,7 @@ def add_training_flags(parser):
     parser.add_argument("--epochs", type=positive_int, default=10, help="at most this many (A7)")
     parser.add_argument("--patience", type=positive_int, default=2,
                         help="epochs without a lower validation loss before training stops")
-    parser.add_argument("--learning-rate", type=number(1e-9, 1), default=2e-5,
+    parser.add_argument("--learning-rate", type=number_from(1e-9, 1), default=2e-5,
                         help="after the warm-up")
     parser.add_argument("--batch-size", type=positive_int, default=TRAIN_BATCH,
                         help="sentences a step")
@@ -327,22 +328,30 @@ def add_training_flags(parser):
                         help="batches of sentences of like length: faster, and not the paper's way")
 
 
-def already_trained(args, device):
-    """Whether models/<model>_<seed>/ is there, so that nothing is to be done. Stops where other
-    seeds of this model were trained with other flags, and where the model is a teacher that is gone
-    while its students are there: they name it in their config.json (02)."""
-    others = ("artifacts", "data", "device", "model", "seed", "checkpoint")
-    settings = {flag: value for flag, value in vars(args).items() if flag not in others}
+def pin_training_settings(args, device):
+    """Writes settings/<model>.json before the first model of this name is made, so that it is
+    trained alike at every seed. Stops where one is there that was trained with other flags."""
+    may_differ = ("artifacts", "data", "device", "model", "seed", "checkpoint")
+    settings = {flag: value for flag, value in vars(args).items() if flag not in may_differ}
     settings |= {"precision": pick_precision(args.precision, device),
                  "checkpoint_digest": checkpoint_digest(args.checkpoint)}
-    agree(args.artifacts, args.model, settings, [f"models/{args.model}_[0-9]*"],
-          checkpoint=args.checkpoint)
+    teacher_of = {folder.name: read_json(folder / "config.json").get("teacher", "")
+                  for folder in model_folders(args.artifacts)}
+    names = [name for name in teacher_of if name.rpartition("_")[0] == args.model]
+    students = [name for name in teacher_of if teacher_of[name] in names]
+    pin_settings(args.artifacts, args.model, settings,
+                 [f"models/{name}" for name in names + students], checkpoint=args.checkpoint)
+
+
+def model_is_there(args):
+    """Whether models/<model>_<seed>/ is there, so that nothing is to be done. Stops where it is a
+    teacher that is gone while its students are there, whose config.json names it (02)."""
     models, name = Path(args.artifacts) / "models", f"{args.model}_{args.seed}"
-    if (models / name / "config.json").is_file():
+    if models / name in model_folders(args.artifacts):
         print(f"{models / name} is there already")
         return True
-    students = [str(path.parent) for path in sorted(models.glob("[!.]*/config.json"))
-                if read_json(path).get("teacher") == name]
+    students = [str(folder) for folder in model_folders(args.artifacts)
+                if read_json(folder / "config.json").get("teacher") == name]
     if students:
         stop(f"the students of an earlier {name} are there, and {name} would be another teacher: "
              f"delete {', '.join(students)} to distil them again")
@@ -427,7 +436,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
         log.append({"epoch": epoch, "train_loss": losses[finite].mean(),
                     "batches_without_finite_loss": int((~finite).sum()),
                     "validation_loss": validation_loss, "validation_accuracy": correct / n,
-                    "seconds": round(time.monotonic() - started, 1)})
+                    "seconds": time.monotonic() - started})
         print("  ".join(f"{key} {value:.4g}" for key, value in log[-1].items()), flush=True)
         if validation_loss < best["validation_loss"]:
             best = log[-1]
@@ -440,25 +449,27 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
 
 
 def save_classifier(model, tokenizer, log, args):
-    """models/<model>_<seed>/: a Hugging Face folder and training_log.json; whole or absent. What
-    explained or measured an earlier model of this name is deleted."""
+    """models/<model>_<seed>/: a Hugging Face folder and training_log.json; whole or absent. The
+    explanations and probes of an earlier model of this name are deleted, and what was measured."""
     artifacts, name = Path(args.artifacts), f"{args.model}_{args.seed}"
-    partial = artifacts / "models" / f".{name}.partial"
+    partial, folder = artifacts / "models" / f".{name}.partial", artifacts / "models" / name
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     write_json(partial / "training_log.json", log)
+    pin_training_settings(args, model.device)  # another seed may have been saved in the meantime
     for stale in (*artifacts.glob(f"explanations/{name}.*"), *artifacts.glob(f"probes/{name}.*")):
         stale.unlink()
-    delete_measures(artifacts, name)
-    partial.rename(artifacts / "models" / name)
-    print(f"wrote {artifacts / 'models' / name}")
+    delete_measures_of(artifacts, name)
+    shutil.rmtree(folder, ignore_errors=True)  # what is left of an incomplete one
+    partial.rename(folder)
+    print(f"wrote {folder}")
 
 
 # --- 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
 
-def what_is_read(tokenizer, text):
-    """The beginning of a text that the model reads: as much as encode() keeps."""
+def cut_to_model_length(tokenizer, text):
+    """The beginning of a text that the model reads: as much as encode() keeps (256 tokens)."""
     read, (_, spans) = encode(tokenizer, [text])[0][1:-1], token_spans(tokenizer, text)
     n = len(read)
     while n < len(spans) and token_ids(tokenizer, text[:spans[n - 1][1]]) != tuple(read[:n]):
@@ -575,20 +586,29 @@ def explain_shap(model, tokenizer, text, reference=None, max_evals=SHAP_EVALS):
 
 # --- 7. Artifacts: one folder is one run
 
-def open_run(args):
-    """(device, splits) of a stage. The artifacts must be of this text, or empty. What the first
-    stage ran on stands in settings/environment.json: it is told in the report, never compared."""
+MADE = ("subset.jsonl", "models/*", "explanations/*", "probes/*")  # each from one text
+
+
+def device_and_text(args):
+    """(device, splits) of a stage, whose text must be that of the run. As long as nothing is made,
+    settings/environment.json is written too: what the run began on, for the report, which nothing
+    compares."""
     device, splits = pick_device(args.device), load_splits(args.data)
-    agree(args.artifacts, "text", {"digest": digest(splits)}, ["*"])
-    path = Path(args.artifacts) / "settings" / "environment.json"
-    if not path.is_file():
+    artifacts = Path(args.artifacts)
+    if not any_made(artifacts, MADE):
         gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
         libraries = ("torch", "transformers", "shap", "lime", "numpy")
-        write_json(path, {
+        write_json(artifacts / "settings/environment.json", {
             "commit": kit_commit(), "device": str(device), "threads": torch.get_num_threads(),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs{gpu}",
             "versions": {name: version(name) for name in libraries}})
+    pin_settings(artifacts, "text", {"digest": digest(splits)}, MADE)
     return device, splits
+
+
+def any_made(artifacts, patterns):
+    """Whether a path below artifacts matches one of these patterns."""
+    return any(found for pattern in patterns for found in Path(artifacts).glob(pattern))
 
 
 def kit_commit():
@@ -601,25 +621,50 @@ def kit_commit():
     return git.stdout.strip() or "unknown"
 
 
-def agree(artifacts, name, settings, made, **notes):
-    """Settles with which settings a part of this run is made, in settings/<name>.json. If nothing
-    is there yet that was made with them, they are written; else it stops unless they are the same.
-    So a run trains a model alike at every seed, and explains all models alike.
+def pin_settings(artifacts, name, settings, files, **notes):
+    """settings/<name>.json says with which settings a part of this run is made. The first call
+    writes it. A later call with the same settings goes on; one with others stops, as long as
+    anything is there that was made with the first ones. What was made without settings stops too.
 
-    settings: what decides the result, a dict that JSON can hold. made: what is made with it, as
-    patterns of files. notes: written beside the settings, never compared.
+    settings: what decides the result, a dict that JSON can hold. files: what is made with them, as
+    patterns of paths below artifacts. notes: written beside the settings, never compared.
     """
     artifacts, settings = Path(artifacts), jsonable(settings)
-    path = artifacts / "settings" / f"{name}.json"
-    if not path.is_file() or not any(path for pattern in made for path in artifacts.glob(pattern)):
+    path, pinned = artifacts / "settings" / f"{name}.json", {}
+    if path.is_file():
+        pinned = {key: value for key, value in read_json(path).items() if key != "notes"}
+    if not any_made(artifacts, files):
+        if pinned and pinned != settings:  # what was measured is of the earlier settings
+            shutil.rmtree(artifacts / "measures", ignore_errors=True)
         write_json(path, settings | {"notes": notes})
-    made_with = read_json(path)
-    for key in sorted((made_with.keys() | settings.keys()) - {"notes"}):
-        if made_with.get(key) != settings.get(key):
-            files = " and ".join(f"{artifacts / pattern}" for pattern in made)
-            stop(f"the {name} of this run has {key} {made_with.get(key)}, not {settings.get(key)}. "
-                 "--artifacts DIR (ARTIFACTS=DIR for run_all.sh) makes another run; to make this "
-                 f"one again, delete {files}")
+        return
+    remedy = ("--artifacts DIR (ARTIFACTS=DIR for run_all.sh) makes another run; to make this one "
+              f"again, delete in {artifacts}: {' '.join(files)}")
+    if not pinned:
+        stop(f"{path} is missing, so nobody knows how the {name} of this run was made. {remedy}")
+    for key in sorted(pinned.keys() | settings.keys()):
+        if pinned.get(key) != settings.get(key):
+            stop(f"the {name} of this run has {key} {pinned.get(key)}, not {settings.get(key)}. "
+                 f"{remedy}")
+
+
+def delete_measures_of(artifacts, name, method="shap"):
+    """Adding deletes nothing; making something again deletes all measures. This is called before
+    the explanation <name>.<method> is made, and when the model <name> is saved. If it was measured
+    before, measures/ goes: other models' measures compare with it."""
+    folder = Path(artifacts) / "measures"
+    rows = [row for path in folder.glob("models.*.jsonl") for row in read_jsonl(path)]
+    measured = any(f"{name}.{method}" in row["explanations"] for row in rows)
+    if measured or (method == "shap" and any(folder.glob(f"*.{name}.jsonl"))):
+        print(f"{folder} is deleted: it rests on an earlier {name}.{method}")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def model_folders(artifacts):
+    """The complete folders models/<model>_<seed>/, sorted."""
+    folders = sorted(path.parent for path in Path(artifacts).glob("models/[!.]*/config.json"))
+    return [folder for folder in folders if folder.name.rpartition("_")[2].isdigit()
+            and (folder / "model.safetensors").is_file()]
 
 
 def load_subset(artifacts):
@@ -652,9 +697,12 @@ def explain_all(path, rows, explain):
 
 
 def explained_rows(path):
-    """{id: row} of the complete lines of an explanation, {} if there is none."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-    return {row["id"]: row for row in map(json.loads, lines)}
+    """{id: row} of the complete lines of an explanation, {} if there is none. The last line is
+    complete if it ends."""
+    if not path.is_file():
+        return {}
+    complete = path.read_bytes().rpartition(b"\n")[0]
+    return {row["id"]: row for row in parse_jsonl(path, complete)}
 
 
 def load_explanations(artifacts, model, seed, method, subset):
@@ -672,25 +720,25 @@ def load_explanations(artifacts, model, seed, method, subset):
     return [rows[row["id"]] for row in subset if row["id"] in rows]
 
 
-def explained_models(artifacts, subset):
-    """[(model, seed), ...] with SHAP explanations of all sentences, in the order of seeds and of
-    MODELS."""
-    paths = Path(artifacts).glob("explanations/*.shap.jsonl")
-    names = [path.name.removesuffix(".shap.jsonl").rpartition("_") for path in paths]
-    found = [(model, int(seed)) for model, _, seed in names
-             if load_explanations(artifacts, model, seed, "shap", subset)]
+def explained_models(args, subset):
+    """[(model, seed), ...] of --model and --seed, or of all models, that are there and have SHAP
+    explanations of all sentences."""
+    found = []
+    for folder in model_folders(args.artifacts):
+        model, _, seed = folder.name.rpartition("_")
+        if args.model in (None, model) and (args.model is None or seed == str(args.seed)):
+            if load_explanations(args.artifacts, model, seed, "shap", subset):
+                found.append((model, int(seed)))
     if not found:
-        stop(f"no model in {artifacts} is explained by SHAP; 03_explain.py does it")
-    order = [*MODELS, *sorted({model for model, _ in found} - MODELS.keys())]
-    return sorted(found, key=lambda pair: (pair[1], order.index(pair[0])))
+        which = f"{args.model}_{args.seed}" if args.model else "no model"
+        stop(f"{which} in {args.artifacts} is explained by SHAP; 03_explain.py does it")
+    return in_order(found)
 
 
-def delete_measures(artifacts, name):
-    """Deletes what 04 measured, whose files hold all models together, and what 05 measured of this
-    one: they were of what was there before."""
-    for path in Path(artifacts).glob("measures/*.jsonl"):
-        if path.stem.partition(".")[2] in ("", name):  # faithfulness is 04's, words.bert_42 05's
-            path.unlink(missing_ok=True)
+def in_order(models):
+    """[(model, seed), ...] by seed, then in the order of MODELS, others last."""
+    order = [*MODELS, *sorted({model for model, _ in models} - MODELS.keys())]
+    return sorted(models, key=lambda pair: (pair[1], order.index(pair[0])))
 
 
 def read_json(path):
@@ -707,8 +755,13 @@ def read_jsonl(path, hint="an earlier stage writes it"):
     """The objects of a file, one a line. Stops and names the line that is not a JSON object."""
     if not Path(path).is_file():
         stop(f"{path} is missing; {hint}")
+    return parse_jsonl(path, Path(path).read_bytes())
+
+
+def parse_jsonl(path, content):
+    """The objects of the content, bytes, of a file."""
     rows = []
-    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), 1):
+    for number, line in enumerate(content.split(b"\n"), 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except ValueError as error:
@@ -780,7 +833,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Docstrings as they are written, and every default shown."""
 
 
-def number(least, largest, kind=float):
+def number_from(least, largest, kind=float):
     """A parser of numbers from least to largest."""
     def parse(text):
         try:
@@ -794,7 +847,7 @@ def number(least, largest, kind=float):
     return parse
 
 
-positive_int = number(1, 2**32 - 1, int)  # NumPy and PyTorch take such a seed
+positive_int = number_from(1, 2**32 - 1, int)  # NumPy and PyTorch take such a seed
 
 
 def utf8(text):

@@ -11,15 +11,14 @@
 #
 # Settings, as environment variables. A relative path counts from the folder that you are in.
 #   SEEDS="42 43 44"  train every model once for each of these seeds (default: these for paper, else 42). BERT
-#                     of one seed is compared with BERT of the next one, with three or more seeds the last with
-#                     the first; with one seed, BERT is therefore trained with seed + 1 too
+#                     of each seed is compared with BERT of seed + 1, so BERT is trained with 45 too
 #   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label,
 #                     or a data set of the Hub, such as SetFit/sst5
 #   PER_CLASS=30      test sentences of each class to explain
-#   EXTRA="..."       further students to train and explain: kd_twice, kd_perturbed, kd_hidden, the ablations
-#                     of KD-aligned; students of fewer layers, kd_4layer (paper, base), kd_2layer (base,
-#                     cpu), kd_1layer (cpu, smoke), or kd_4layer_perturbed and so on, which learn from
-#                     perturbed copies too
+#   EXTRA="..."       further students to train and explain: kd_soft, from soft logits alone (A6); kd_twice,
+#                     kd_perturbed, kd_hidden, the ablations of KD-aligned; students of fewer layers,
+#                     kd_4layer (paper, base), kd_2layer (base, cpu), kd_1layer (cpu, smoke), or
+#                     kd_4layer_perturbed and so on, which learn from perturbed copies too
 #   LIME=no           without LIME, the slowest explainer (default: yes, but no for base on a CPU)
 #   ARTIFACTS=DIR     where everything is written (default: artifacts for paper, else
 #                     artifacts-<preset>, with DATA artifacts-<preset>-<name of its folder>)
@@ -166,13 +165,13 @@ smoke)
   probe_flags="--adjectives 2"
   ;;
 esac
-extras="kd_twice kd_perturbed kd_hidden"
+extras="kd_soft kd_twice kd_perturbed kd_hidden"
 for depth in "${!shallow[@]}"; do extras+=" kd_${depth}layer kd_${depth}layer_perturbed"; done
 for model in ${EXTRA:-}; do
   [[ " $extras " = *" $model "* ]] || stop "EXTRA has '$model'; $preset takes $extras"
 done
-by_lime=lime again=lime_resampled
-if [ "${LIME:-$lime}" = no ]; then by_lime="" again=""; fi
+lime_method=lime lime_variant=lime_resampled
+if [ "${LIME:-$lime}" = no ]; then lime_method="" lime_variant=""; fi
 subset="--per-class ${PER_CLASS:-$per_class}"
 if [ -n "${DATA:-}" ]; then data=$(absolute "$DATA"); fi
 if [ -n "${ARTIFACTS:-}" ]; then
@@ -189,18 +188,21 @@ fi
 # --- The commands of one model and seed
 
 train() {  # train kd_aligned 42
-  local model=$1 seed=$2 script=02_distill.py checkpoint=$tinybert more=""
+  local model=$1 seed=$2 script=02_distill.py checkpoint=$tinybert how="" layers=${1//[^0-9]/}
   case $model in
     bert) script=01_train.py checkpoint=$bert ;;
     distilbert) script=01_train.py checkpoint=$distilbert ;;
     tinybert_ce) script=01_train.py ;;
-    kd_*layer*) checkpoint=${shallow[${model//[^0-9]/}]} ;;
-    kd_aligned) more="--perturb-rate 1 --hidden-weight 3" ;;  # the weight was not tuned
-    kd_hidden) more="--hidden-weight 3" ;;
-    kd_twice) more="--perturb-rate 0" ;;  # control for compute: the copy is the sentence
+    kd_tinybert) ;;  # the paper's student: 02's defaults
+    kd_soft) how="--alpha 0 --beta 1" ;;
+    kd_aligned) how="--perturb-rate 1 --hidden-weight 3" ;;  # the weight was not tuned
+    kd_hidden) how="--hidden-weight 3" ;;
+    kd_perturbed) how="--perturb-rate 1" ;;
+    kd_twice) how="--perturb-rate 0" ;;  # control for compute: the copy is the sentence
+    kd_?layer) checkpoint=${shallow[$layers]} ;;
+    kd_?layer_perturbed) checkpoint=${shallow[$layers]} how="--perturb-rate 1" ;;
   esac
-  if [[ $model = *_perturbed ]]; then more="--perturb-rate 1"; fi
-  stage $script --checkpoint "$checkpoint" $more --model $model --seed $seed $train_flags --data "$data"
+  stage $script --checkpoint "$checkpoint" $how --model $model --seed $seed $train_flags --data "$data"
 }
 
 explain() {  # explain bert 42 shap ig; further flags may follow
@@ -208,39 +210,44 @@ explain() {  # explain bert 42 shap ig; further flags may follow
   stage 03_explain.py --model $model --seed $seed --methods "$@" $explain_flags $subset --data "$data"
 }
 
-probe() {  # probe bert 42
-  stage 05_probes.py --model $1 --seed $2 $probe_flags --data "$data"
-}
+measure() { stage 04_evaluate.py --model $1 --seed $2 --data "$data"; }  # measure bert 42
+
+probe() { stage 05_probes.py --model $1 --seed $2 $probe_flags --data "$data"; }  # probe bert 42
 
 each() {  # each "42 43" "bert distilbert" explain shap ig: the command of every model and seed
   local seeds=$1 models=$2 model seed; shift 2
   for model in $models; do for seed in $seeds; do "$1" $model $seed "${@:2}"; done; done
 }
 
-report() {
-  stage 04_evaluate.py --data "$data"; run_queue
-  stage 06_figures.py; run_queue
+seeds_after() {  # seeds_after "42 43" prints 44: the seeds + 1 that are not among them
+  for seed in $1; do [[ " $1 " = *" $((seed + 1)) "* ]] || echo $((seed + 1)); done
 }
 
 # --- The run: the first seed and its report, then the other seeds together.
 
+run_seeds() {  # run_seeds "43 44" shap ig: all of these seeds, by these explainers
+  local seeds=$1 next=$(seeds_after "$1"); shift
+  each "$seeds $next" bert train; run_queue
+  each "$seeds" "$students" train; run_queue
+  each "$seeds" "bert $students" explain "$@"
+  each "$next" bert explain shap ig
+}
+
+report() {  # report "42 43": measures these seeds, and reports on all that is measured
+  each "$1" "bert $students" probe
+  each "$1 $(seeds_after "$1")" bert measure
+  each "$1" "$students" measure; run_queue
+  stage 06_figures.py; run_queue
+}
+
 stage 03_explain.py $subset --data "$data"; run_queue  # draws the sentences, and finds out now whether the text will do
 read -r first others <<< "$seeds"
-read -r second _ <<< "$others $((first + 1))"  # the seed of the BERT with which the first one is compared
-each "$first $second" bert train; run_queue
-each $first "$students" train; run_queue
-each $first "bert $students" explain shap ig $by_lime  # LIME, the slowest, for the first seed alone
-explain bert $second shap ig
+run_seeds $first shap ig $lime_method  # LIME, the slowest, for the first seed alone
 # SHAP with its other reference, LIME with another sampling seed
-explain bert $first shap_mask $again --first-per-class 6
-run_queue
-each $first "bert $students" probe; run_queue
-report
+explain bert $first shap_mask $lime_variant --first-per-class 6; run_queue
+report $first
 if [ -n "$others" ]; then
-  each "$others" bert train; run_queue  # the first of them is there already
-  each "$others" "$students" train; run_queue
-  each "$others" "bert $students" explain shap ig; run_queue
-  each "$others" "bert $students" probe; run_queue
-  report
+  run_seeds "$others" shap ig; run_queue
+  report "$seeds"
 fi
 echo "the report: $out/report.md"

@@ -1,4 +1,6 @@
 """common.py, 01, 02 and 03: asking models, training, explaining, and files that can be trusted."""
+import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,9 +8,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from common import (LABELS, agree, already_trained, cosine, encode, explain_all, explain_shap,
-                    explained_models, fit, load_classifier, load_encoder, load_explanations,
-                    load_splits, mask_embedding, mean_embedding, pick_device, polarity_attributions,
+from common import (LABELS, cosine, delete_measures_of, encode, explain_all, explain_shap,
+                    explained_models, explained_rows, fit, load_classifier, load_encoder,
+                    load_explanations, load_splits, mask_embedding, mean_embedding, model_is_there,
+                    pick_device, pin_settings, pin_training_settings, polarity_attributions,
                     predict_proba, predicted_attributions, read_json, remove, save_classifier,
                     shuffled_batches, token_ids, top_k, write_json, write_jsonl)
 from conftest import WEIGHTS
@@ -21,7 +24,8 @@ CPU = torch.device("cpu")
 
 def training_args(folder, **changes):
     flags = {"artifacts": folder, "model": "bert", "seed": 42, "precision": "fp32", "epochs": 9,
-             "batch_size": 32, "learning_rate": 1e-3, "patience": 2, "group_by_length": False}
+             "batch_size": 32, "learning_rate": 1e-3, "patience": 2, "group_by_length": False,
+             "checkpoint": "a/model"}
     return SimpleNamespace(**flags | changes)
 
 
@@ -248,7 +252,7 @@ def test_a_batch_without_a_finite_loss_is_counted_and_left_out_of_the_mean(smoke
 
 def test_decoding_and_tokenizing_again_changes_nothing_here(scripts, tiny):
     texts = ["it 's not much of a film , it 's superb !", "a dull , long ending"]
-    read = scripts["02"].decoded(tiny[1], texts)
+    read = scripts["02"].as_teacher_reads(tiny[1], texts)
     assert [token_ids(tiny[1], t) for t in read] == [token_ids(tiny[1], t) for t in texts]
 
 
@@ -375,70 +379,136 @@ def test_a_sentence_that_cannot_be_explained_stops_the_others_not(tmp_path, caps
     assert len(explain_all(path, rows, lambda row: explain(row, bad="0"))) == 4  # 0 is there
 
 
+def stops(capsys, call, *words):
+    """That call() stops with status 2 and one line with these words."""
+    with pytest.raises(SystemExit) as stopped:
+        call()
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.count("\n") == 1 and all(w in err for w in words), err
+
+
 def test_the_first_call_settles_how_a_run_is_made(tmp_path, capsys):
     def settle(**settings):
-        agree(tmp_path, "bert", settings, ["models/bert_[0-9]*"], checkpoint="x")
+        pin_settings(tmp_path, "shap", settings, ["explanations/*.shap.jsonl"], checkpoint="x")
 
-    settle(epochs=2, rate=0.1)
-    settle(epochs=3, rate=0.1)  # as nothing was made yet
-    (tmp_path / "models" / "bert_large_42").mkdir(parents=True)
-    settle(epochs=2, rate=0.1)
-    (tmp_path / "models" / "bert_42").mkdir()
-    settle(epochs=2, rate=0.1)
-    assert read_json(tmp_path / "settings/bert.json") == {
-        "epochs": 2, "rate": 0.1, "notes": {"checkpoint": "x"}}
-    for other in ({"epochs": 3, "rate": 0.1}, {"epochs": 2}, {"epochs": 2, "rate": 0.1, "k": 1}):
-        with pytest.raises(SystemExit) as stopped:
-            settle(**other)
-        assert stopped.value.code == 2
-    err = capsys.readouterr().err.splitlines()
-    assert len(err) == 3 and "has epochs 2, not 3" in err[0]
-    assert err[0].endswith(f"delete {tmp_path}/models/bert_[0-9]*")
+    settle(evals=2, rate=0.1)
+    settle(evals=3, rate=0.1)  # as nothing was made yet
+    write_jsonl(tmp_path / "explanations/bert_42.shap_mask.jsonl", [])
+    settle(evals=2, rate=0.1)
+    write_jsonl(tmp_path / "explanations/bert_42.shap.jsonl", [])
+    settle(evals=2, rate=0.1)
+    path = tmp_path / "settings/shap.json"
+    assert read_json(path) == {"evals": 2, "rate": 0.1, "notes": {"checkpoint": "x"}}
+    for other in ({"evals": 3, "rate": 0.1}, {"evals": 2}, {"evals": 2, "rate": 0.1, "k": 1}):
+        stops(capsys, partial(settle, **other), "the shap of this run has ",
+              f"delete in {tmp_path}: explanations/*.shap.jsonl")
+    path.unlink()  # or written by an older kit, which had no settings
+    stops(capsys, lambda: settle(evals=2, rate=0.1), "shap.json is missing", "delete")
+    assert not path.is_file()
+
+
+def test_other_settings_delete_what_was_measured_with_the_first(tmp_path):
+    measured = tmp_path / "measures/contrast.bert_42.jsonl"
+    write_jsonl(measured, [])
+    for adjectives, kept in ((2, True), (2, True), (3, False)):
+        pin_settings(tmp_path, "probes", {"adjectives": adjectives}, ["probes/*.shap.jsonl"])
+        assert measured.is_file() == kept
 
 
 def test_what_is_not_complete_is_left_out_and_said(tmp_path, capsys):
     subset = [{"id": "a", "text": "x", "label": 0}, {"id": "b", "text": "y", "label": 1}]
     write_json(tmp_path / "settings/shap.json", {"sentences": 2})
-    for name in ("kd_aligned_42", "bert_43", "bert_42", "mine_42"):
+    for name in ("kd_aligned_42", "bert_43", "bert_42", "mine_42", "bert_44", "bert_45", "bert_x"):
+        model_folder(tmp_path, name)
         write_jsonl(tmp_path / f"explanations/{name}.shap.jsonl", subset[::-1])
     write_jsonl(tmp_path / "explanations/bert_44.shap.jsonl", subset[:1])
-    assert explained_models(tmp_path, subset) == [
+    (tmp_path / "models/bert_45/model.safetensors").unlink()  # its explanations are left
+    args = SimpleNamespace(artifacts=tmp_path, model=None, seed=42)
+    assert explained_models(args, subset) == [
         ("bert", 42), ("kd_aligned", 42), ("mine", 42), ("bert", 43)]
     said = capsys.readouterr().out
     assert said.startswith("bert_44.shap is left out, it has 1 of 2 sentences")
+    args.model, args.seed = "bert", 43
+    assert explained_models(args, subset) == [("bert", 43)]
+    args.model = "mine"
+    stops(capsys, lambda: explained_models(args, subset), "mine_43", "03_explain.py does it")
     assert load_explanations(tmp_path, "bert", 42, "shap", subset) == subset
     assert load_explanations(tmp_path, "bert", 42, "lime", subset) == []
 
 
-def test_a_new_model_deletes_what_was_said_of_the_old_one(tiny, tmp_path):
+def model_folder(artifacts, name, **config):
+    """What makes a folder of models/ complete."""
+    write_json(artifacts / "models" / name / "config.json", config)
+    (artifacts / "models" / name / "model.safetensors").write_bytes(b"")
+
+
+def test_a_new_model_deletes_what_was_said_of_the_old_one(tiny, smoke, tmp_path):
     files = ("explanations/bert_4.shap.jsonl", "explanations/bert_42.shap.jsonl",
-             "probes/bert_42.shap.jsonl", "probes/bert_4.shap.jsonl", "measures/direction.jsonl",
-             "measures/words.bert_42.jsonl", "measures/words.bert_4.jsonl")
+             "probes/bert_42.shap.jsonl", "probes/bert_4.shap.jsonl",
+             "measures/words.bert_4.jsonl")
+
+    def left():
+        return [file for file in files if (tmp_path / file).is_file()]
+
+    args = training_args(tmp_path, checkpoint=str(smoke / "random-bert"))
     for file in files:
         write_jsonl(tmp_path / file, [])
-    save_classifier(*tiny, [], training_args(tmp_path))
-    left = [file for file in files if (tmp_path / file).is_file()]
-    assert left == [file for file in files if "bert_4." in file]
+    save_classifier(*tiny, [], args)  # it was not measured
+    assert left() == [file for file in files if "bert_4." in file]
+    write_jsonl(tmp_path / "measures/direction.bert_42.jsonl", [])
+    (tmp_path / "models/bert_42/config.json").unlink()  # an incomplete folder is made again
+    save_classifier(*tiny, [], args)
+    assert not (tmp_path / "measures").exists() and model_is_there(args)
+
+
+def test_adding_deletes_nothing_and_making_again_deletes_all_measures(tmp_path):
+    used = ["kd_tinybert_42.shap", "kd_tinybert_42.ig", "bert_42.shap"]
+    for name, method, kept in (
+            ("kd_tinybert_42", "lime", True), ("kd_soft_42", "shap", True),
+            ("bert_43", "shap", True), ("bert_42", "ig", True), ("bert_42", "shap", False),
+            ("kd_tinybert_42", "ig", False), ("kd_tinybert_42", "shap", False),
+            ("distilbert_42", "shap", False)):  # which 05 alone has measured
+        write_jsonl(tmp_path / "measures/models.kd_tinybert_42.jsonl", [{"explanations": used}])
+        write_jsonl(tmp_path / "measures/words.distilbert_42.jsonl", [])
+        delete_measures_of(tmp_path, name, method)
+        assert (tmp_path / "measures").exists() == kept, (name, method)
 
 
 def test_a_teacher_is_not_trained_while_its_students_are_there(smoke, tmp_path, capsys):
     args = training_args(tmp_path, checkpoint=str(smoke / "random-bert"))
-    assert not already_trained(args, CPU)
-    student = tmp_path / "models" / "kd_42"
-    write_json(student / "config.json", {"teacher": "bert_42"})
+    pin_training_settings(args, CPU)
+    model_folder(tmp_path, "kd_42", teacher="bert_42")
+    student = tmp_path / "models/kd_42"
     args.seed = 4
-    assert not already_trained(args, CPU)
+    assert not model_is_there(args)
     args.seed = 42
-    with pytest.raises(SystemExit):
-        already_trained(args, CPU)
-    assert capsys.readouterr().err.rstrip().endswith(f"delete {student} to distil them again")
-    write_json(tmp_path / "models/bert_42/config.json", {})
-    assert already_trained(args, CPU)
+    stops(capsys, lambda: model_is_there(args), f"delete {student} to distil them again")
+    model_folder(tmp_path, "bert_42")
+    assert model_is_there(args)
     args.precision = "auto"  # which is fp32 here
-    assert already_trained(args, CPU)
-    with pytest.raises(SystemExit):
-        already_trained(args, torch.device("cuda"))
-    assert "precision fp32, not fp16" in capsys.readouterr().err
+    pin_training_settings(args, CPU)
+    stops(capsys, lambda: pin_training_settings(args, torch.device("cuda")),
+          "precision fp32, not fp16", "models/bert_42 models/kd_42")
+    model_folder(tmp_path, "bert_2layer_42")  # no seed of a model called bert
+    shutil.rmtree(tmp_path / "models/bert_42")
+    pin_training_settings(args, torch.device("cuda"))
+
+
+def test_of_two_trainings_at_once_the_second_is_not_saved_with_other_flags(tiny, smoke, tmp_path,
+                                                                        capsys):
+    first, second = (training_args(tmp_path, checkpoint=str(smoke / "random-bert"), seed=seed,
+                                   epochs=epochs) for seed, epochs in ((42, 1), (43, 2)))
+    pin_training_settings(first, CPU)
+    pin_training_settings(second, CPU)  # begins before the first is saved
+    save_classifier(*tiny, [], second)
+    stops(capsys, lambda: save_classifier(*tiny, [], first), "has epochs 2, not 1")
+    assert not (tmp_path / "models/bert_42").exists()
+
+
+def test_a_torn_line_inside_an_explanation_is_named(tmp_path, capsys):
+    path = tmp_path / "bert_42.shap.jsonl"
+    path.write_text('{"id": "0"}\n{"id": "1", "ph\n{"id": "2"}\n')
+    stops(capsys, lambda: explained_rows(path), str(path), "line 2 is not JSON")
 
 
 def test_the_labels_are_the_papers():

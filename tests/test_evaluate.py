@@ -1,4 +1,5 @@
 """04: the formulas of 3.7 against cases worked by hand, enumeration, a planted model; the stage."""
+import shutil
 from functools import partial
 from itertools import combinations, product
 
@@ -37,6 +38,8 @@ def make_artifacts(folder, smoke, models, n):
     SHAP and of integrated gradients alike, and of LIME, which chose the first word."""
     subset = common.load_splits(str(smoke / "text"))["test"][:n]
     common.write_jsonl(folder / "subset.jsonl", subset)
+    splits = common.load_splits(str(smoke / "text"))
+    common.write_json(folder / "settings/text.json", {"digest": common.digest(splits)})
     for method in ("shap", "ig", "lime"):
         common.write_json(folder / f"settings/{method}.json", {"sentences": n, "max_evals": 20})
     for seed, name in enumerate(models):
@@ -44,7 +47,7 @@ def make_artifacts(folder, smoke, models, n):
         for part in (model.eval(), tokenizer):
             part.save_pretrained(folder / "models" / name)
         common.write_json(folder / f"settings/{name.rpartition('_')[0]}.json",
-                          {"notes": {"checkpoint": "a/folder"}})
+                          {"checkpoint_digest": "d", "notes": {"checkpoint": "a/folder"}})
         common.write_json(folder / "models" / name / "training_log.json", [{"seconds": 1.5}] * 2)
         phi, more = np.random.default_rng(seed), {"completeness_gap": [0.1], "base_values": [0.2]}
         shap = [explained(model, tokenizer, row["text"], phi.normal(size=99), **more) | row
@@ -177,70 +180,66 @@ def test_a_word_that_lime_did_not_choose_scores_0(ev):
     assert found["polarity_cosine"] == pytest.approx(0.36)  # 0.6 of "dull", -0.8
 
 
-# --- Which models, 3.7 (5), and the stage as a whole ----------------------------------------------
+# --- The pairs, and the stage as a whole
 
-def test_bert_is_compared_with_the_next_seed(ev):
-    def next_seeds(*seeds):
-        pairs = ev.model_pairs({(name, s): s for name, s in product(common.MODELS, seeds)})
-        further = [f"bert/{model}" for model in list(common.MODELS)[3:]]
-        assert [pair[1] for pair in pairs[:8]] == [*common.PAIRS, *further]
-        return [(first, second) for _, pair, first, second in pairs if pair == "bert/bert_next"]
-    assert next_seeds(42, 43, 44) == [(42, 43), (43, 44), (44, 42)]
-    assert next_seeds(42, 43) == [(42, 43)] and next_seeds(42) == []
-
-
-def test_buckets_and_as_bert(ev):
-    assert set(ev.BUCKETS) == set(product([False, True], repeat=3))
-    assert len(set(ev.BUCKETS.values())) == 8
-    assert ev.BUCKETS[True, False, True] == "bert_kd_pair"  # BERT, DistilBERT, KD-TinyBERT
-    rows = [{"model": model, "seed": seed, "id": "a", "predicted": predicted, "right": right}
-            for model, seed, predicted, right in (
-                ("kd_tinybert", 42, 0, False), ("bert", 42, 1, True), ("distilbert", 42, 1, True),
-                ("bert", 43, 1, True), ("kd_tinybert", 44, 1, True))]
-    ev.add_comparisons(rows)
-    assert [row["bucket"] for row in rows] == ["bert_dbert"] * 3 + [None] * 2
-    assert [row["as_bert"] for row in rows] == [False, True, True, True, None]
+def test_the_pairs_in_which_a_model_is_the_second(ev):
+    assert ev.pairs_of("bert", 43) == [("bert/bert_next", "bert", 42)]
+    assert ev.pairs_of("distilbert", 42) == [("bert/distilbert", "bert", 42)]
+    assert ev.pairs_of("kd_tinybert", 42) == [("bert/kd_tinybert", "bert", 42),
+                                              ("distilbert/kd_tinybert", "distilbert", 42)]
+    assert ev.pairs_of("mine", 7) == [("bert/mine", "bert", 7)]
 
 
 def test_the_stage(ev, smoke, tmp_path, call, monkeypatch):
     make_artifacts(tmp_path, smoke, ("bert_42", "distilbert_42", "kd_tinybert_42", "bert_43"), 6)
 
-    def run(status=0):
-        found, _, error = call("04", "--artifacts", tmp_path, "--data", smoke / "text")
+    def run(*flags, status=0):
+        found, _, error = call("04", "--artifacts", tmp_path, "--data", smoke / "text", *flags)
         assert found == status and error.count("\n") == (status == 2), error
         return error or {path.stem: pd.DataFrame(common.read_jsonl(path))
                          for path in (tmp_path / "measures").glob("*.jsonl")}
 
+    of_kd = {"agreement": 2 * 3 * 3 * 6, "direction": 2 * 3 * 6, "models": 1, "predictions": 120,
+             "short_tokens": 6, "faithfulness": 3 * 3 * 6, "explainers": 3 * 3 * 6,
+             "completeness": 6}
+    alone = run("--model", "kd_tinybert", "--seed", "42")
+    assert {name: len(rows) for name, rows in alone.items()} == {
+        f"{measure}.kd_tinybert_42": n for measure, n in of_kd.items()}
     found = run()
-    assert {measure: len(rows) for measure, rows in found.items()} == {
-        "labels": 15, "models": 4, "predictions": 4 * 120, "short_tokens": 4 * 6,
-        "faithfulness": 4 * 3 * 3 * 6, "agreement": 4 * 3 * 3 * 6, "direction": 4 * 3 * 6,
-        "explainers": 4 * 3 * 3 * 6, "completeness": 4 * 6}
-    assert set(found["agreement"]["pair"]) == {*common.PAIRS, "bert/bert_next"}
-    bert, test = found["models"].iloc[0], found["predictions"]
-    assert (bert["checkpoint"], bert["training_seconds"]) == ("a/folder", 3)
+    assert len(found) == 4 * 8
+    assert all(alone[name].equals(found[name]) for name in alone if "models" not in name)
+    pairs = {name: set(found[f"direction.{name}"]["pair"]) for name in
+             ("distilbert_42", "kd_tinybert_42", "bert_43")}
+    assert pairs == {"distilbert_42": {"bert/distilbert"}, "bert_43": {"bert/bert_next"},
+                     "kd_tinybert_42": {"bert/kd_tinybert", "distilbert/kd_tinybert"}}
+    assert set(found["direction.bert_43"]["seed"]) == {42} and found["direction.bert_42"].empty
+    bert, test = found["models.bert_43"].iloc[0], found["predictions.bert_43"]
+    assert (bert["checkpoint"], bert["checkpoint_digest"]) == ("a/folder", "d")
+    assert bert["training_seconds"] == 3 and set(bert["explanations"]) == {
+        f"bert_{seed}.{method}" for seed in (42, 43) for method in ("shap", "ig", "lime")}
     assert (test["right"] == (test["predicted"] == test["label"])).all()
-    bucket = test[test["seed"] == 42].set_index("id")["bucket"].to_dict()
-    for row in found["direction"].itertuples():
-        assert row.bucket == bucket[row.id] and row.seed == 42
 
     # A formula that is changed gives another number, also where it asks the model.
     monkeypatch.setattr(ev, "short_token_ratio", partial(ev.short_token_ratio, characters=0))
     monkeypatch.setattr(ev, "drop_and_flip", lambda row, p: (7, True))
-    again = run()
-    assert max(found["short_tokens"]["short_token_ratio"]) == 1
-    assert set(again["short_tokens"]["short_token_ratio"]) == {0}
-    assert set(again["faithfulness"]["confidence_drop"]) == {7}
+    again = run("--model", "bert", "--seed", "43")
+    assert max(found["short_tokens.bert_43"]["short_token_ratio"]) == 1
+    assert set(again["short_tokens.bert_43"]["short_token_ratio"]) == {0}
+    assert set(again["faithfulness.bert_43"]["confidence_drop"]) == {7}
 
     for path in (tmp_path / "explanations").glob("*_4?.[il]*"):  # IG and LIME were not run
         path.unlink()
+    shutil.rmtree(tmp_path / "models/distilbert_42")  # a pair needs explanations, not the model
+    shutil.rmtree(tmp_path / "measures")
     alone = run()
-    assert set(alone["agreement"]["explainer"]) == {"shap"} and alone["short_tokens"].empty
-    assert alone["completeness"].empty and alone["explainers"].empty
-    path = tmp_path / "explanations/bert_43.shap.jsonl"
+    assert len(alone) == 3 * 8 and alone["direction.kd_tinybert_42"]["pair"].nunique() == 2
+    assert set(alone["agreement.bert_43"]["explainer"]) == {"shap"}
+    assert alone["short_tokens.bert_43"].empty and alone["explainers.bert_43"].empty
+    path = tmp_path / "explanations/bert_42.shap.jsonl"
     rows = common.read_jsonl(path)
-    common.write_jsonl(path, rows[:3])  # interrupted: BERT of the next seed is left out
-    assert set(run()["agreement"]["pair"]) == {*common.PAIRS}
+    common.write_jsonl(path, rows[:3])  # interrupted: the pairs with it are left out
+    assert set(run()["agreement.kd_tinybert_42"]["pair"]) == {"distilbert/kd_tinybert"}
     rows[1]["spans"].pop()
     common.write_jsonl(path, rows)
-    assert "tokenizers of bert_42 and bert_43 cut test-1 differently" in run(2)
+    assert "of bert_42 and bert_43 cut test-1 differently" in run(
+        "--model", "bert", "--seed", "43", status=2)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from common import (check_encoder, cli, encode, explain_shap, load_classifier, load_encoder,
-                    load_splits, mean_embedding, predict_proba, run, save_classifier, token_ids,
-                    token_spans, what_is_read)
+from common import (check_encoder, cli, cut_to_model_length, encode, explain_shap, load_classifier,
+                    load_encoder, load_splits, mean_embedding, predict_proba, run, save_classifier,
+                    token_ids, token_spans)
 from conftest import ROOT
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -102,10 +102,10 @@ def test_a_long_text_is_explained_as_far_as_it_is_read(scripts, tiny):
     model, tokenizer = tiny
     for word in ("film ", "quibbling "):  # of one wordpiece, of several
         text = "a " + word * 400
-        read, ids = what_is_read(tokenizer, text), token_ids(tokenizer, text)
+        read, ids = cut_to_model_length(tokenizer, text), token_ids(tokenizer, text)
         n = len(token_ids(tokenizer, read))
         assert text.startswith(read) and token_ids(tokenizer, read) == ids[:n] and 245 < n <= 254
-        assert what_is_read(tokenizer, read) == read
+        assert cut_to_model_length(tokenizer, read) == read
     assert predict_proba(model, tokenizer, ["a film " * 127]) == pytest.approx(
         predict_proba(model, tokenizer, ["a film " * 400]))
     row = scripts["03"].explain_ig(model, tokenizer, read, torch.zeros(32), steps=2)
@@ -269,9 +269,10 @@ def test_a_student_of_another_vocabulary_is_refused_before_training(smoke, tmp_p
     pieces = (folder / "vocab.txt").read_text().replace("\nfilm\n", "\nflim\n")
     (folder / "vocab.txt").write_text(pieces)
     model, tokenizer = load_encoder(str(smoke / "random-bert"), 1)
+    data, out = ("--data", smoke / "text"), ("--artifacts", tmp_path / "out")
+    call("03", *data, *out, "--per-class", "1")
     save_classifier(model, tokenizer, [], training_args(tmp_path / "out"))
-    status, _, err = call("02", "--checkpoint", folder, "--data", smoke / "text", "--artifacts",
-                          tmp_path / "out")
+    status, _, err = call("02", "--checkpoint", folder, *data, *out)
     one_line(status, err, "tokenize sentences differently", "one vocabulary")
 
 
@@ -352,8 +353,8 @@ def test_a_terminal_without_utf_8_shows_what_it_can():
 @pytest.mark.parametrize("settings, says", [
     ({"SEEDS": "08"}, "SEEDS has '08'"), ({"SEEDS": "42 42"}, "may stand there once"),
     ({"SEEDS": "-1"}, "SEEDS has '-1'"), ({"PER_CLASS": "0"}, "PER_CLASS is '0'"),
-    ({"EXTRA": "kd_soft"}, "EXTRA has 'kd_soft'"), ({"LIME": "0"}, "LIME is '0'"),
-    ({"EXTRA": "kd_4layer"}, "smoke takes kd_twice kd_perturbed kd_hidden kd_1layer")])
+    ({"EXTRA": "kd_hard"}, "EXTRA has 'kd_hard'"), ({"LIME": "0"}, "LIME is '0'"),
+    ({"EXTRA": "kd_4layer"}, "smoke takes kd_soft kd_twice kd_perturbed kd_hidden kd_1layer")])
 def test_settings_are_checked_first(settings, says):
     done = subprocess.run(["bash", "run_all.sh", "smoke"], cwd=ROOT, capture_output=True, text=True,
                           env=os.environ | settings)

@@ -171,12 +171,10 @@ def made(folder, seeds, standins=False, methods=("shap", "lime", "ig"), text=ODD
     subset = [{"id": f"s{i}", "text": text, "label": i % 5} for i in range(8)]
     ids, by = {"id": [row["id"] for row in subset]}, {"explainer": methods}
     pairs = {"seed": seeds, "pair": [*common.PAIRS, "bert/kd_aligned", "bert/bert_next"]}
-    pairs |= by | ids | {"k": [10], "bucket": ["all_correct"]}
+    pairs |= by | ids | {"k": [10]}
     spec = {  # columns whose values are combined, columns of random numbers
         "models": (models, "training_seconds"),
-        "labels": ({"split": common.SPLITS, "label": range(5)}, "sentences"),
-        "predictions": (models | ids | {"label": [1], "predicted": [1], "bucket": ["kd_only"]},
-                        "right as_bert"),
+        "predictions": (models | ids | {"label": [1], "predicted": [1], "right": [True]}, ""),
         "faithfulness": (models | by | ids | {"k": [3, 5]}, "confidence_drop flip random_drop "
                          "random_flip masked_drop masked_flip drop_over_random flip_over_random"),
         "short_tokens": (models | ids, "short_token_ratio short_share_of_words"),

@@ -51,7 +51,7 @@ def test_the_same_commands_complete_what_a_kill_left(artifacts, done, tmp_path, 
     def content(folder):
         names = ("tables/*.jsonl", "measures/*.jsonl")
         return {p.name: p.read_bytes() for name in names for p in folder.glob(name)
-                if p.name != "models.jsonl"}  # which has the seconds that a training took
+                if not p.name.startswith("models.")}  # which have the seconds of a training
 
     copy = tmp_path / "copy"
     shutil.copytree(artifacts, copy)
@@ -130,12 +130,21 @@ def test_the_first_seed_and_its_report_come_first(tmp_path):
     commands, _, _ = commands_of("paper", tmp_path, SEEDS="7\t5  6")
     stages = [line.split() for line in commands]
     first = [words[0][:2] for words in stages].index("06") + 1
-    seeds = [{words[words.index("--seed") + 1] for words in part if "--seed" in words}
-             for part in (stages[:first], stages[first:])]
-    assert seeds == [{"7", "5"}, {"5", "6"}]
-    second = [words for words in stages[:first] if "5" in words]
-    assert [words[0][:2] for words in second] == ["01", "03"]  # another BERT, explained
-    assert [words[0][:2] for words in stages].count("06") == 2
+
+    def models(stage, part):
+        return {f"{words[words.index('--model') + 1]}_{words[words.index('--seed') + 1]}"
+                for words in part if words[0][:2] == stage and "--model" in words}
+
+    students = {"distilbert", "kd_tinybert", "kd_aligned", "tinybert_ce"}
+    of_5 = {"bert_5", *(f"{model}_5" for model in students)}
+    of_6_and_7 = {f"{name[:-1]}{seed}" for name in of_5 for seed in (6, 7)}
+    for part, own, berts in ((stages[:first], of_5, {"bert_6"}),
+                             (stages[first:], of_6_and_7, {"bert_8"})):
+        assert models("01", part) | models("02", part) == models("03", part) == own | berts
+    assert models("04", stages[:first]) == of_5 | {"bert_6"}
+    assert models("05", stages[:first]) == of_5
+    assert models("04", stages[first:]) == of_5 | of_6_and_7 | {"bert_8"}
+    assert [words[0][:2] for words in stages].count("06") == 2 and stages[-1][0][:2] == "06"
 
 
 def test_launch_stands_before_every_stage(tmp_path, monkeypatch):
@@ -148,7 +157,7 @@ echo "${LOCAL_RANK-}${OMP_NUM_THREADS-}" "$@" >> "$LAUNCHED"; exec "$@"
     launch.chmod(0o755)
     commands, status, _ = commands_of("cpu", tmp_path, gpus=0, LAUNCH=f"{launch} -N1",
                                       LAUNCHED=str(launched))
-    assert status == 0 and len(commands) == 18
+    assert status == 0 and len(commands) == 22
     seen = launched.read_text().replace("/a b", "/a_b").splitlines()
     assert sorted(seen) == sorted(f" python3 {line}" for line in commands)  # no rank, no threads
 
