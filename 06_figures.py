@@ -10,8 +10,7 @@ Writes  report.md (with Figure 2), explanations.html, figures/*.png, tables/esti
 Files only, never a model: seconds, anywhere. Every number has a title, such as "ConfDrop@3".
 METRICS says of each title which column of which measure it averages, and what the paper printed;
 estimate() computes its mean and its interval, or those of a difference. Tables, claims and figures
-only name titles (but for Table 5, which table5() has). The case studies of 3.7 (6) are pick_cases()
-and page_html().
+only name titles (but for Table 5, which table5() has).
 """
 import re
 import textwrap
@@ -91,8 +90,7 @@ class Metric(NamedTuple):
 
 METRICS = {
     "accuracy": Metric("predictions", "right", (0.538, 0.517, 0.541), baseline="is_most_frequent"),
-    "accuracy − most frequent class": Metric("predictions", "right_over_most_frequent",
-                                             limits=SIGNED),
+    "accuracy − most frequent class": Metric("predictions", "over_most_frequent", limits=SIGNED),
     "weighted F1": Metric("weighted_f1", "weighted_f1", (0.532, 0.487, 0.530)),
     "same class as BERT": Metric("predictions", "as_bert"),
     "ConfDrop@3": Metric("faithfulness", "confidence_drop", (0.096, 0.149, 0.042),
@@ -286,7 +284,7 @@ def add_derived_columns(measures):
     deviation of a cosine from its seed's mean, whose mean is the variance."""
     predictions = measures["predictions"]
     predictions["is_most_frequent"] = predictions["label"] == predictions["label"].mode()[0]
-    predictions["right_over_most_frequent"] = (
+    predictions["over_most_frequent"] = (
         predictions["right"].astype(float) - predictions["is_most_frequent"])
     of_sentence = predictions.pivot(index=["seed", "id"], columns="model")
     bert = of_sentence["predicted"]["bert"].rename("bert")
@@ -473,10 +471,10 @@ def models_of(measures, comparisons):
 
 def judge(measures, comparisons, useless, **filters):
     """(verdict of a claim, its comparisons with estimates and verdicts), by SHAP and of all seeds
-    if filters name no other explainer and no seed. useless: the models that learned nothing;
-    nothing that rests on one is tested. The claim's verdict is the worst of its comparisons', in
-    the order: does not hold, not tested, undecided, holds. DistilBERT's pair with KD-TinyBERT does
-    not count where both start from one checkpoint."""
+    if filters name no other. What rests on a model in useless, which learned nothing, is not
+    tested. The claim's verdict is the worst of its comparisons', in the order: does not hold, not
+    tested, undecided, holds. DistilBERT's pair with KD-TinyBERT does not count where both start
+    from one checkpoint."""
     testable = models_of(measures, comparisons).isdisjoint(useless)
     results, verdicts = [], set()
     for one in comparisons:
@@ -656,7 +654,8 @@ def size_table(measures, display_name):
     """Future Work's "tradeoff between efficiency, accuracy, and reasoning fidelity" as Markdown: a
     line for each model, the largest first. BERT's agreement is that with BERT of the next seed."""
     models = measures["models"].groupby("model", sort=False).agg(
-        {"checkpoint": "first", "layers": "first", "parameters": "first", "milliseconds": "median"})
+        {"checkpoint": "first", "layers": "first", "parameters": "first",
+         "training_seconds": "median", "milliseconds": "median"})
     lines = []
     for row in models.sort_values("parameters", ascending=False, kind="stable").itertuples():
         model, pair = row.Index, "bert/bert_next" if row.Index == "bert" else f"bert/{row.Index}"
@@ -666,12 +665,13 @@ def size_table(measures, display_name):
         lines.append({"": escaped(display_name(model)),
                       "checkpoint": escaped(Path(row.checkpoint).name), "layers": row.layers,
                       "parameters": f"{row.parameters / 1e6:.1f} M",
+                      "training": f"{row.training_seconds:,.0f} s",
                       "ms": f"{row.milliseconds:.1f}", "accuracy": accuracy,
                       "polarity cosine with BERT": cosine, "Jaccard@10 with BERT": jaccard})
-    return ("## Size\nFuture Work (Section 6), “more aggressively compressed student models”. ms: "
-            "milliseconds for a sentence, in a forward pass of batches, on this run’s machine; the "
-            "median seed. BERT’s own row: agreement with BERT of the next seed. Small rates, and "
-            "trainings some of which collapse, have no exact 95% interval."
+    return ("## Size\nFuture Work (Section 6), “more aggressively compressed student models”. "
+            "Training, and ms for a sentence in a forward pass of batches: the median seed, on "
+            "this run’s machine. BERT’s own row: agreement with BERT of the next seed. Small "
+            "rates, and trainings some of which collapse, have no exact 95% interval."
             f"\n\n{markdown(lines)}")
 
 
@@ -709,8 +709,7 @@ def draw_claims(measures, artifacts, display_name, claims):
         ax.plot([one["baseline"] / scale] * 2, [y - 0.39, y + 0.39], "k:")
         ax.plot(paper / scale, y, "kD", markerfacecolor="white", markersize=5)
         ax.plot(one["mean"] / scale, y, mark, markerfacecolor=colour)
-        quote = textwrap.shorten(f"{claim['claim']}. {claim['quote']}", 66, placeholder=" …",
-                                 break_on_hyphens=False)
+        quote = textwrap.shorten(f"{claim['claim']}. {claim['quote']}", 66, placeholder=" …")
         what = textwrap.fill(comparison_text(one, display_name), 66, break_on_hyphens=False)
         ax.text(quote_at, y, f"{quote}\n{what}", va="center", size=6.5)
         ax.text(verdict_at, y, f"{claim['verdict']}\n{estimate_text(one)}", va="center", size=6.5,
@@ -899,7 +898,6 @@ the value follows the token; the others show on hover. Below a prediction: the p
 RULE = """\
 A *comparison* holds where its 95% interval lies inside the stated range, does not hold where it
 lies outside, else is undecided. Without a remark, the range is the order that the paper states.
-
 A *claim* holds if all its comparisons hold, does not hold if one does not, is not tested if one has
 no numbers, else is undecided. It is not tested either if one of its models learned nothing: the
 interval of accuracy − most frequent class does not lie above 0. The verdict is SHAP’s. *Paper*:
@@ -965,8 +963,7 @@ def verdicts_beside(folders):
 
 
 def beside_md(claims, beside):
-    """A sentence for each folder of --beside: what the verdicts that both decide have in common. A
-    run of one training decides nothing."""
+    """A sentence for each folder of --beside. What one training decides is not counted."""
     lines = []
     for folder, (seeds, verdicts) in beside.items():
         several = len(seeds) > 1 and len(claims[0]["by_seed"]) > 1
@@ -986,30 +983,22 @@ def numbers_of(claims):
 
 
 def alignment_md(measures):
-    """What KD-aligned gains and costs. The share of a seed is its gain in polarity cosine with BERT
-    over its gap between KD-TinyBERT and BERT of the next seed. Times are those of the median seed:
-    other work on the machine slows some trainings."""
+    """What KD-aligned gains. The share of a seed is its gain in polarity cosine with BERT over its
+    gap between KD-TinyBERT and BERT of the next seed."""
     gain, gap = (estimate(measures, "polarity cosine", pair, "bert/kd_tinybert")
                  for pair in ("bert/kd_aligned", "bert/bert_next"))
     gains, gaps = pd.Series(gain["seeds"]).align(pd.Series(gap["seeds"]), join="inner")
     if gains.empty:
         return "KD-aligned and BERT of the next seed: not both in this run."
-    share = times = ""
+    share = ""
     if gap["low"] > 0:  # else KD-TinyBERT may agree with BERT as much as a second BERT does
         shares = ", ".join(f"{x:.0%}" for x in gains / gaps)
         share = (f" This closes {gains.sum() / gaps.sum():.0%} of the gap between KD-TinyBERT and "
                  f"BERT of the next seed (seeds: {shares}).")
-    aligned, kd, bert = (three_digits(estimate(measures, "accuracy", model)["mean"])
-                         for model in ("kd_aligned", "kd_tinybert", "bert"))
-    seconds = measures["models"].groupby("model")["training_seconds"].median()
-    if seconds["kd_tinybert"] > 0:
-        times = (f"; {seconds['kd_aligned'] / seconds['kd_tinybert']:.1f} times the training time "
-                 "of KD-TinyBERT")
     return ("**Can distillation keep the teacher’s reasons?** KD-aligned is distilled like "
             "KD-TinyBERT, and also on perturbed copies of each sentence and from the teacher’s "
             f"hidden states (question {QUESTION}). Its polarity cosine with BERT is higher by "
-            f"{estimate_text(gain)}.{share} Accuracy {aligned}, KD-TinyBERT {kd}, BERT {bert}"
-            f"{times}.")
+            f"{estimate_text(gain)}.{share} What it costs: [Size](#size).")
 
 
 def warnings_md(measures, display_name):
@@ -1035,30 +1024,22 @@ def summary_md(measures, display_name, claims, beside):
     for verdict in (HOLDS, FAILS, OPEN, UNTESTED):
         found = [claim for claim in claims if claim["verdict"] == verdict]
         counts.append(f"{verdict.capitalize()}: {len(found)} ({numbers_of(found)}).")
-    verdicts = {by: [claim[by.lower()] for claim in claims] for by in ("LIME", "IG")}
-    if len(seeds_of(measures)) > 1:
-        verdicts |= {f"seed {seed} alone": [claim["by_seed"][seed] for claim in claims]
-                     for seed in seeds_of(measures)}
-    otherwise = []
-    for by, of_claims in verdicts.items():
-        found = [claim for claim, verdict in zip(claims, of_claims)
-                 if verdict in DECIDED - {claim["verdict"]}]
-        otherwise.append(f"{by}: {numbers_of(found)}")
+    alone = []
+    for seed in seeds_of(measures):
+        found = [one for one in claims if one["by_seed"][seed] in DECIDED - {one["verdict"]}]
+        alone.append(f"{seed}: {numbers_of(found)}")
     lines = [f"{warnings_md(measures, display_name)} [explanations.html](explanations.html) shows "
              "the sentences, most drift first.",
              alignment_md(measures),
              f"The paper’s {len(claims)} [claims](#claims). {' '.join(counts)} Its question for "
-             f"future work ({QUESTION}): {question['verdict']}.",
-             f"Claims that are decided otherwise, by {'; '.join(otherwise)}."]
+             f"future work ({QUESTION}): {question['verdict']}."]
+    if len(alone) > 1:
+        lines.append(f"Claims that one seed alone decides otherwise: {'; '.join(alone)}.")
     lines += beside_md(claims, beside)
-    berts = []
-    for title in ("Jaccard@10", "polarity cosine"):
-        e = estimate(measures, title, "bert/bert_next")
-        of_seeds = ", ".join(map(three_digits, e["seeds"].values()))
-        berts.append(f"{title} {three_digits(e['mean'])} (seeds: {of_seeds})")
-    if e["n"]:
-        lines.append("What to expect without compression, the agreement of BERT with BERT of the "
-                     f"next seed: {'; '.join(berts)}.")
+    jaccard, cosine = (three_digits(estimate(measures, title, "bert/bert_next")["mean"])
+                       for title in ("Jaccard@10", "polarity cosine"))
+    lines.append("What to expect without compression, the agreement of BERT with BERT of the next "
+                 f"seed: Jaccard@10 {jaccard}, polarity cosine {cosine}.")
     if any(display_name(model).endswith("*") for model in measures["models"]["model"]):
         lines.append("\\* Not of the type and the size that Section 3.2 gives, see [Size](#size). "
                      "A verdict is on the paper’s pattern, not on its models.")
