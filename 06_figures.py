@@ -904,11 +904,12 @@ interval of accuracy − most frequent class does not lie above 0. The verdict i
 whether the paper’s own means lie inside the ranges; in part: it prints some of them; blank: none.
 
 **Intervals** count seeds and sentences (or pairs of adjectives) as random draws, n in all, and are
-cut at the values that are possible. †: all values are equal; ± 3.7 / the number of one seed. In a
-run of one seed they cover sentences alone, and a verdict is of this training. In a run of several,
-values of one seed have no interval and decide nothing: so claim 6 and all of LIME, which is slow
-and explains the first seed alone in run_all.sh, are undecided there. LIME does not explain BERT of
-the next seed, so it never tests claim 8, nor finds that 19 holds.
+cut at the values that are possible. †: all values are equal; the interval is ± 3.7 / the number of
+values of one seed. In a run of one seed they cover sentences alone, and a verdict is of this one
+training. In a run of several, values of one seed have no interval and decide nothing: so claim 6
+and the column LIME, which is slow and explains the first seed alone in run_all.sh, are undecided
+there. LIME does not explain BERT of the next seed, so it never tests claim 8, nor finds that 19
+holds.
 
 **Errors.** With two or more seeds, if the intervals have their 95% coverage, a claim is wrongly
 found to hold in at most 2.5% of runs, and wrongly found not to hold in up to 2.5% for each of its
