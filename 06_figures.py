@@ -292,9 +292,9 @@ def add_derived_columns(measures):
         predictions["predicted"] == predictions.join(bert, ["seed", "id"])["bert"])
     right = of_sentence["right"][list(PAPER_MODELS)].itertuples(index=False, name=None)
     bucket = pd.Series(map(BUCKETS.get, right), of_sentence.index, name="bucket")
-    for measure in ("agreement", "direction"):
-        measures[measure] = measures[measure].join(bucket, ["seed", "id"])
     direction = measures["direction"]
+    for rows in (measures["agreement"], direction):
+        rows["bucket"] = bucket.reindex(pd.MultiIndex.from_frame(rows[["seed", "id"]])).to_numpy()
     f1 = predictions.groupby(["seed", "model"])[["label", "predicted"]].apply(
         lambda rows: f1_score(rows["label"], rows["predicted"], average="weighted"))
     measures["weighted_f1"] = f1.rename("weighted_f1").reset_index()

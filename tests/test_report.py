@@ -12,6 +12,7 @@ import common
 @pytest.fixture
 def six(scripts, monkeypatch):
     monkeypatch.setitem(scripts["06"].LAYOUT, "savefig.dpi", 30)  # draws faster
+    monkeypatch.setattr(scripts["06"], "kit_commit", lambda: "c")
     return scripts["06"]
 
 
@@ -81,7 +82,7 @@ def test_the_rule_says_how_often_a_verdict_is_wrong(six, monkeypatch):
     """Four comparisons; the truth lies on the bound of all, or of one and far inside the others."""
     rng = np.random.default_rng(0)
     measures = {"models": pd.DataFrame({"model": ["distilbert", "kd_tinybert"],
-                                        "checkpoint": "xy"})}
+                                        "checkpoint_digest": "xy"})}
 
     def rate(verdict, truths):
         comparisons = [six.Comparison("accuracy", str(truth), above=0) for truth in truths]
@@ -226,27 +227,34 @@ def made(folder, seeds, standins=False, methods=("shap", "lime", "ig"), text=ODD
         row |= {"layers": layers, "parameters": size, "type": "mpnet" if standins else "bert",
                 "milliseconds": 1.0,
                 "checkpoint": f"x/mini_{layers}" if standins else row["model"]}
+        row["checkpoint_digest"] = row["checkpoint"]
     for row in measures["predictions"]:  # of 8 sentences two have the most frequent class, 0
         row["label"] = int(row["id"][1:]) % 5
         row["right"] = row["label"] == 0 or row["model"] not in collapsed
-    measures["completeness"].append({"seed": 41, "model": "bert", "relative_gap": 9})
-    measures["direction"].append(measures["direction"][-1] | {"seed": 41})  # its next seed: 42
-    measures["predictions"].append({"seed": 41, "model": "bert", "id": "s1", "right": False})
-    measures["models"].append(measures["models"][0] | {"seed": 41})
+    for measure, row in (("completeness", {"relative_gap": 9}), ("models", {}),
+                         ("predictions", {"id": "s1", "right": False})):
+        measures[measure].append({"seed": 41, "model": "bert"} | row)
+    measures["direction"].append(measures["direction"][-1] | {"seed": 41})
     common.write_jsonl(folder / "subset.jsonl", subset)
+    labels = product(common.SPLITS, range(5))
+    common.write_jsonl(folder / "labels.jsonl", [
+        {"split": split, "label": label, "sentences": 9} for split, label in labels])
     common.write_json(folder / "settings/environment.json", {
         "commit": "c", "device": "cpu", "machine": "m", "threads": 1, "versions": {"torch": "2"}})
     for method in methods:
         common.write_json(folder / f"settings/{method}.json", {"sentences": 8})
     names = [f"{row['model']}_{row['seed']}" for row in measures["models"]]
     for measure, rows in measures.items():
-        if measure in ("contrast", "example", "negation", "words"):  # 05's, not of seed 41
-            for name in names[:-1]:
-                of_model = [row for row in rows if f"{row['model']}_{row['seed']}" == name]
-                common.write_jsonl(folder / f"measures/{measure}.{name}.jsonl", of_model)
-        else:
-            empty = not methods[1:] and measure in ("short_tokens", "completeness")  # as 04 does
-            common.write_jsonl(folder / f"measures/{measure}.jsonl", [] if empty else rows)
+        files = {}  # a pair stands with its second model, "bert/bert_next" with BERT of seed + 1
+        for name in names:
+            if name != "bert_41" or measure not in ("contrast", "example", "negation", "words"):
+                files[name] = []
+        for row in rows if methods[1:] or measure not in ("short_tokens", "completeness") else ():
+            model, seed = row.get("pair", f"/{row.get('model')}").partition("/")[2], row["seed"]
+            name = f"bert_{seed + 1}" if model == "bert_next" else f"{model}_{seed}"
+            files.setdefault(name, []).append(row)
+        for name, of_model in files.items():
+            common.write_jsonl(folder / f"measures/{measure}.{name}.jsonl", of_model)
     of_tokens = {"tokens": [*"ab"][:len(text)], "spans": [[0, 1], [1, 3]][:len(text)]}
     of_words = {"words": ["a"], "spans": [[[0, 1]]], "attributions": [0.5]}
     for name in names:
@@ -288,10 +296,15 @@ def test_report(six, call, tmp_path, how, untested):
     assert "KD-aligned" in page and page.count("<article") == 8
     assert (SAFE in report) != ("text" in how) and "<b>f</b>" not in report + page
     rows = pd.read_json(tmp_path / "tables/estimates.jsonl", lines=True)
-    assert len(rows.query("table == 'Table 1'")) == 4 * 7 and "kd_only" not in report
+    assert len(rows.query("table == 'Table 1'")) == 4 * 7 and "bert_only" not in report
     assert len(rows.query("table == 'Faithfulness by k'")) == 4 * 2 * 2
     assert rows.query("metric == 'weighted F1'")["low"].isna().all()
-    assert report.endswith("Commit c, cpu, m, 1 threads; torch 2.\n")
+    assert report.endswith("\n\nCommit c; cpu, m, 1 threads; torch 2.\n")
+    path = tmp_path / "settings/environment.json"
+    common.write_json(path, common.read_json(path) | {"commit": "b"})
+    assert six.made_with(tmp_path).startswith("Begun at commit b, this report c; cpu")
+    path.unlink()
+    assert "unknown" in six.made_with(tmp_path) and "this report: c." in six.made_with(tmp_path)
 
 
 def test_what_is_not_measured_is_left_out_and_said(six, call, tmp_path):
@@ -299,7 +312,7 @@ def test_what_is_not_measured_is_left_out_and_said(six, call, tmp_path):
     (tmp_path / "measures/words.kd_aligned_42.jsonl").unlink()  # 05 was interrupted
     (tmp_path / "measures/words.distilbert_43.jsonl").unlink()
     _, out, _ = call("06", "--artifacts", tmp_path)
-    assert "not shown: kd_aligned_42, bert_43, distilbert_43, kd_tinybert_43, kd_aligned_43" in out
+    assert "not shown: bert_41, kd_aligned_42, bert_43, distilbert_43, kd_tinybert_43, kd_aligned_43" in out
     report = (tmp_path / "report.md").read_text()
     assert "- Seeds: 42. " in report and "KD-aligned |" not in report
     (tmp_path / "measures/words.bert_42.jsonl").unlink()
@@ -384,14 +397,14 @@ def test_size_by_hand(six, tmp_path):
 
 def test_claims_turn_with_their_rows(six, tmp_path):
     measures = six.load_measures(made(tmp_path, (42, 43)))
-    assert set(measures["direction"].query("seed == 41")["pair"]) == {"bert/bert_next"}
+    assert set(measures["direction"]["seed"]) == {42, 43}
     for shift, verdict in ((9, "holds"), (-9, "does not hold")):
         rows = measures["agreement"].copy()
         turned = rows["pair"].eq("bert/distilbert") & rows["explainer"].eq("shap")
         rows.loc[turned, "jaccard"] += shift
         claim = six.judge_claims(measures | {"agreement": rows})[7 - 1]
         assert claim["verdict"] == verdict == claim["by_seed"][42] and claim["lime"] != "holds"
-    measures["models"]["checkpoint"] = "x"  # now the students have one start
+    measures["models"]["checkpoint_digest"] = "x"  # now the students have one start
     rows.loc[rows["pair"].eq("distilbert/kd_tinybert"), "jaccard"] += 99
     claim = six.judge_claims(measures | {"agreement": rows})[7 - 1]
     assert [one["verdict"] for one in claim["comparisons"]] == ["does not hold", "not tested"]
@@ -417,20 +430,30 @@ def test_claims_turn_with_their_rows(six, tmp_path):
 
 
 def test_derived_columns_by_hand(six):
-    direction = pd.DataFrame({"seed": 42, "pair": [*"aaab"], "explainer": "shap",
+    direction = pd.DataFrame({"seed": 1, "pair": [*"aaab"], "explainer": "shap", "id": [*"xyzx"],
                               "cosine": [0.2, 0.4, None, 0.9], "polarity_cosine": 1.0})
-    predictions = pd.DataFrame({"seed": [1, 1, 1, 2, 2, 2], "model": "bert",
-                                "label": [0, 3, 3, 0, 3, 3], "predicted": [0, 0, 3, 0, 3, 3],
-                                "right": [True, False, True, True, True, True]})
-    measures = {"direction": direction, "predictions": predictions}
+    predicted = {"bert": [0, 0, 3], "distilbert": [0, 3, 3], "kd_tinybert": [4, 3, 0]}
+    predictions = pd.DataFrame([
+        {"seed": 1, "model": model, "id": i, "label": label, "predicted": p, "right": p == label}
+        for model, classes in predicted.items() for i, label, p in zip("xyz", (0, 3, 3), classes)])
+    agreement = direction[::-1].copy()
+    measures = {"direction": direction, "agreement": agreement, "predictions": predictions}
     six.add_derived_columns(measures)
-    assert list(direction["cosine_deviation"][:2]) == pytest.approx([0.01, 0.01])
-    assert direction["cosine_deviation"][3] == 0
-    assert set(direction["polarity_cosine_deviation"]) == {0}
-    assert list(predictions["is_most_frequent"]) == [False, True, True] * 2
-    assert list(predictions["over_most_frequent"]) == [1, -1, 0, 1, 0, 0]
-    e = six.estimate(measures, "weighted F1", "bert")
-    assert e["seeds"] == pytest.approx({1: 2 / 3, 2: 1}) and np.isnan(e["low"])
+    assert list(measures["direction"]["cosine_deviation"][:2]) == pytest.approx([0.01, 0.01])
+    assert measures["direction"]["cosine_deviation"][3] == 0
+    assert set(measures["direction"]["polarity_cosine_deviation"]) == {0}
+    buckets = ["bert_dbert", "dbert_kd_pair", "bert_dbert", "bert_dbert"]
+    assert list(measures["direction"]["bucket"]) == buckets
+    assert list(measures["agreement"]["bucket"]) == buckets[::-1]
+    assert list(predictions["is_most_frequent"]) == [False, True, True] * 3
+    assert list(predictions["over_most_frequent"]) == [1, -1, 0, 1, 0, 0, 0, 0, -1]
+    assert list(predictions["as_bert"]) == [True] * 3 + [True, False, True] + [False] * 3
+    e = six.estimate(measures | {"models": predictions}, "weighted F1", "bert")
+    # classes 0 and 3: 2 * 1/2 * 1 / (1/2 + 1) each, weighted by 1 and 2 sentences
+    assert e["mean"] == pytest.approx(2 / 3) and np.isnan(e["low"])
+    assert set(six.BUCKETS) == set(product([False, True], repeat=3))
+    assert len(set(six.BUCKETS.values())) == 8
+    assert six.BUCKETS[True, False, True] == "bert_kd_pair"  # BERT, DistilBERT, KD-TinyBERT
 
 
 def test_the_gain_of_alignment_by_hand(six, tmp_path):
@@ -450,7 +473,7 @@ def test_the_gain_of_alignment_by_hand(six, tmp_path):
 def test_gold_control_needs_the_same_start(six):
     models = ["distilbert", "kd_tinybert", "tinybert_ce"]
     for starts, pair in (("xx", "bert/distilbert"), ("xy", None), ("xyy", "bert/tinybert_ce")):
-        rows = pd.DataFrame(zip(models, starts), columns=["model", "checkpoint"])
+        rows = pd.DataFrame(zip(models, starts), columns=["model", "checkpoint_digest"])
         assert six.gold_control({"models": rows}) == pair
 
 
