@@ -36,7 +36,7 @@ set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")"
 
-stop() { echo "error: $1" >&2; exit 2; }
+stop() { echo "error: $*" >&2; exit 2; }
 
 # --- The words and settings, checked before anything long begins
 
@@ -65,31 +65,34 @@ absolute() {
 
 # --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv
 
-# tests/environment.py prints what a Python lacks, a requirement a line; with "install" it installs that.
-# Where it cannot go on, it says why and ends with 2.
-exec 8< .  # of two first runs one waits here, if flock is installed
-if command -v flock > /dev/null; then flock 8; fi
+# tests/environment.py prints what a Python lacks for the preset, a requirement a line; with "install" it installs
+# that; with "gpus" it imports the packages and counts the GPUs. Where it cannot go on, it says why and ends with 2.
+exec 8< .  # of two first runs one waits here, where flock works
+flock 8 2> /dev/null || true
 python=python3
-lacking=$($python tests/environment.py 2> /dev/null) || lacking=everything
+lacking=$($python tests/environment.py $preset 2> /dev/null) || lacking=everything
 if [ -n "$lacking" ] && [ ! -d /kaggle ]; then
-  if ! .venv/bin/python -m pip --version > /dev/null 2>&1; then  # no .venv, or a broken one
-    python3 tests/environment.py > /dev/null || exit 2  # says so if this Python is too old
-    echo "set-up: making .venv, a few minutes"
-    python3 -m venv --clear .venv || exit 2
-  fi
   python=.venv/bin/python
-  lacking=$($python tests/environment.py) || exit 2
+  if ! $python -c "" 2> /dev/null; then  # there is none, or it does not start
+    python3 tests/environment.py > /dev/null || exit 2  # says so if this Python is too old
+    [ ! -e .venv ] || mv -v .venv .venv-$(date +%s)  # it may start again, or elsewhere
+    echo "set-up: making .venv, a few minutes"
+    python3 -m venv .venv || exit 2
+  fi
+  lacking=$($python tests/environment.py $preset) || exit 2
 fi
 if [ -n "$lacking" ]; then
   echo "set-up: installing" $lacking
-  $python tests/environment.py install || exit 2
+  $python tests/environment.py install $preset || exit 2
+  lacking=$($python tests/environment.py $preset)
+  [ -z "$lacking" ] || stop "pip saw no error, see its settings with 'pip config list': $python still lacks" $lacking
 fi
 exec 8<&-
+gpus=$($python tests/environment.py gpus) || exit 2
 [ "$preset" != test ] || exec $python -m pytest -q tests
 
 # --- Where and how the stages run
 
-gpus=$($python -c 'import torch; print(torch.cuda.device_count())')
 if [ "$gpus" = 0 ]; then default=cpu; else default=paper; fi
 preset=${preset:-$default}
 echo "preset $preset, GPUs: $gpus"

@@ -1,10 +1,11 @@
 """What this Python lacks of requirements.txt, and its installation. run_all.sh calls it.
 
     python3 tests/environment.py           prints what is lacking, a requirement a line
-    python3 tests/environment.py install   installs it, then tries to import the packages
+    python3 tests/environment.py install   installs it
+    python3 tests/environment.py gpus      imports the packages and prints the number of GPUs
 
-On Kaggle a package that is there keeps its version if requirements.txt allows that. Where something
-fails: one line, status 2.
+A further word, test: pytest is needed too. On Kaggle a package that is there keeps its
+version if requirements.txt allows that. Where something fails: one line, status 2.
 """
 import importlib
 import os
@@ -17,7 +18,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
-PIP = (sys.executable, "-m", "pip", "install", "--retries", "0", "--timeout", "10")
+# without a second try pip says nothing of a connection error
+PIP = (sys.executable, "-m", "pip", "install", "--retries", "1", "--timeout", "10")
 TORCH = "torch==2.13.0"  # tested; the newest may be a CUDA build of several GB, GPU or not
 
 
@@ -57,33 +59,39 @@ def install(unmet, installed, kaggle):
                 arguments += ["--extra-index-url", os.environ["TORCH_INDEX"]]
         pip = subprocess.run([*PIP, *arguments], capture_output=True, text=True)
     if pip.returncode:
-        stop(why_pip_failed(pip.stdout + pip.stderr, unmet))
+        stop(why_pip_failed(pip.stdout + pip.stderr, unmet, kaggle))
 
 
-def why_pip_failed(output, unmet):
+def why_pip_failed(output, unmet, kaggle):
     """One line from what pip printed."""
     what = ", ".join(unmet)
     held = sorted(set(re.findall(r"\(constraint\) (\S+)", output)))
+    if held and not kaggle:
+        return (f"pip's constraint {', '.join(held)} does not let it install {what}; 'pip config "
+                "list' says where the constraint stands")
     if held:  # pip names where it gave up, which need not be the package that is in the way
         return (f"no {what} goes with what is installed (pip gave up at {', '.join(held)}). To let "
                 f"pip change it: pip install -U 'transformers<6' {shlex.join(unmet)}")
-    if "from versions: none" in output:
+    if "from versions: none" in output and "connection broken by" in output:
         return (f"{what} cannot be installed, the package index is out of reach. On Kaggle: "
                 "Settings > Internet on")
+    if "No module named pip" in output:
+        return f"{what} cannot be installed without pip: '{sys.executable} -m ensurepip' adds it"
     lines = output.splitlines() or ["it said nothing"]
     errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
-    return f"pip failed: {' '.join(errors)[:300]}"
+    return f"pip failed: {' '.join(errors)[:300]}; 'pip config list' shows its settings"
 
 
 def try_imports(names):
     """Finds a broken installation, for example numpy 1.26 beside a pyarrow that needs 2.0."""
-    importlib.invalidate_caches()
     for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:  # a broken binary raises whatever it likes
             reason = " ".join(str(error.__cause__ or error).split())[:200]
-            stop(f"the installation is broken, {name} cannot be imported: {reason}")
+            path = os.environ.get("PYTHONPATH")
+            hint = f". PYTHONPATH is {path}: try without it" if path else ""
+            stop(f"the installation is broken, {name} cannot be imported: {reason}{hint}")
 
 
 if __name__ == "__main__":
@@ -93,8 +101,12 @@ if __name__ == "__main__":
     for distribution in distributions():  # of two copies the first is the one that is imported
         installed.setdefault(distribution.name, distribution.version)
     unmet = lacking(REQUIREMENTS.read_text().splitlines(), installed)
-    if sys.argv[1:] == ["install"]:
+    if "test" not in sys.argv:
+        unmet = [line for line in unmet if not line.startswith("pytest")]
+    if "install" in sys.argv:
         install(unmet, installed, kaggle=Path("/kaggle").is_dir())
+    elif "gpus" in sys.argv:
         try_imports(("torch", "transformers", "datasets", "shap", "lime"))
+        print(sys.modules["torch"].cuda.device_count())
     else:
         print("".join(f"{line}\n" for line in unmet), end="")

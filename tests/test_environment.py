@@ -44,14 +44,19 @@ def test_elsewhere_what_is_lacking_is_installed_and_the_tested_torch(pip, monkey
     assert pip.arguments[0] == "pytest>=8"  # torch is there
 
 
+NO_VERSION = ("ERROR: Could not find a version that satisfies the requirement datasets>=3.0 (from "
+              "versions: none)\nERROR: No matching distribution found for datasets>=3.0\n")
+
+
 @pytest.mark.parametrize("output, words", [
     ("The conflict is caused by:\n  datasets 4.0.0 depends on huggingface-hub>=0.24\n"
      "  The user requested (constraint) huggingface-hub==0.20.1\n", ["huggingface-hub==0.20.1",
                                                         "-U 'transformers<6' 'datasets>=3.0'"]),
-    ("ERROR: Could not find a version that satisfies the requirement datasets>=3.0 (from versions: "
-     "none)\nERROR: No matching distribution found for datasets>=3.0\n", ["Internet on"]),
+    (f"WARNING: Retrying after connection broken by 'NewConnectionError: refused'\n{NO_VERSION}",
+     ["Internet on"]),
+    (NO_VERSION, ["No matching distribution", "pip config list"]),  # PIP_ONLY_BINARY
     ("ERROR: Could not install packages: No space left on device\n", ["No space left"]),
-    ("/usr/bin/python: No module named pip\n", ["No module named pip"]),
+    ("/usr/bin/python: No module named pip\n", ["-m ensurepip"]),
 ])
 def test_what_pip_refuses_is_one_line(pip, capsys, output, words):
     pip.returncode, pip.output = 1, output
@@ -60,6 +65,14 @@ def test_what_pip_refuses_is_one_line(pip, capsys, output, words):
     err = capsys.readouterr().err
     assert stopped.value.code == 2 and err.count("\n") == 1
     assert all(word in err for word in words)
+
+
+def test_a_constraint_of_the_users_is_named(pip, capsys):
+    pip.returncode, pip.output = 1, "  The user requested (constraint) numpy==1.24.4\n"
+    with pytest.raises(SystemExit):
+        environment.install(["numpy>=1.26"], {}, kaggle=False)
+    err = capsys.readouterr().err
+    assert "constraint numpy==1.24.4" in err and "pip install" not in err
 
 
 def test_a_broken_package_is_named(tmp_path, monkeypatch, capsys):
@@ -72,5 +85,6 @@ def test_a_broken_package_is_named(tmp_path, monkeypatch, capsys):
 
 
 def test_this_python_lacks_nothing():
-    done = subprocess.run([sys.executable, environment.__file__], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, environment.__file__, "test"], capture_output=True,
+                          text=True)
     assert (done.returncode, done.stdout) == (0, "")

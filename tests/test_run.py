@@ -100,7 +100,7 @@ def commands_of(preset, folder, fails="nothing", gpus=2, **settings):
     folder/a b; no stage is run. fails: a script that ends with status 2."""
     fake, log = folder / "python3", folder / "log"
     fake.write_text(f"""#!/bin/sh
-case "$1" in -c) echo {gpus};; tests/*) ;; {fails}) exit 2;; *) echo "$@" >> "$LOG";; esac
+case "$*" in *" gpus") echo {gpus};; tests/*) ;; {fails}*) exit 2;; *) echo "$@" >> "$LOG";; esac
 """)
     fake.chmod(0o755)
     log.write_text("")
@@ -110,6 +110,25 @@ case "$1" in -c) echo {gpus};; tests/*) ;; {fails}) exit 2;; *) echo "$@" >> "$L
                           capture_output=True, text=True)
     commands = log.read_text().replace("/a b", "/a_b").splitlines()
     return commands, done.returncode, ["", *done.stderr.splitlines()][-1]
+
+
+def program(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(Path("/kaggle").is_dir(), reason="makes no .venv")
+@pytest.mark.parametrize("python, status, kept", [
+    ('case "$*" in *gpus) echo 0;; *" pip "*) exit 1;; esac', 0, ".venv"),  # complete, of uv
+    ("exit 127", 2, ".venv-*")])  # of a Python that is not there now
+def test_a_venv_of_the_users_is_used_or_set_aside(tmp_path, python, status, kept):
+    shutil.copy(ROOT / "run_all.sh", tmp_path)
+    program(tmp_path / "python3", 'case "$1" in tests/*) echo torch;; *) exit 1;; esac')
+    program(tmp_path / ".venv/bin/python", python)
+    env = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "run_all.sh", "test"], cwd=tmp_path, env=env)
+    assert done.returncode == status and len([*tmp_path.glob(f"{kept}/bin/python")]) == 1
 
 
 def test_a_failed_stage_ends_the_run_and_is_named_last(tmp_path):
