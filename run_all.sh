@@ -15,6 +15,7 @@
 #   DATA=DIR          other text: a folder with train, validation (or dev) and test .jsonl of text and label,
 #                     or a data set of the Hub, such as SetFit/sst5
 #   PER_CLASS=30      test sentences of each class to explain
+#   SUBSET_SEED=42    draws them: another whole number above 0 draws others
 #   EXTRA="..."       further students to train and explain: kd_soft, from soft logits alone (A6); kd_twice,
 #                     kd_perturbed, kd_hidden, the ablations of KD-aligned; students of fewer layers,
 #                     kd_4layer (paper, base), kd_2layer (base, cpu), kd_1layer (cpu, smoke), or
@@ -29,12 +30,14 @@
 # Finished models and explained sentences are kept: after an interruption, run the same command to resume.
 # One artifacts folder is one run. To make something in it again (a model, an explanation), delete that, not
 # the folder, and run the same command.
-[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # for sh run_all.sh
+# For sh run_all.sh, and for source run_all.sh, where return works.
+if [ -z "${BASH_VERSION:-}" ] || (return 0) 2> /dev/null; then bash "${BASH_SOURCE:-$0}" "$@"; return; fi
 # What notebooks, conda and clusters export, and what would mislead cd, Python, a stage or pip.
-unset CDPATH MPLBACKEND PYTHONSAFEPATH PYTHONHOME LOCAL_RANK PIP_USER PIP_TARGET
-set -euo pipefail
+unset CDPATH MPLBACKEND PYTHONSAFEPATH PYTHONHOME LOCAL_RANK PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
+unset OMP_PROC_BIND OMP_PLACES GOMP_CPU_AFFINITY KMP_AFFINITY KMP_HW_SUBSET  # two stages would share one core
+set -feuo pipefail  # f: a * in a setting stands for itself
 here=$PWD
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$BASH_SOURCE")")"
 
 stop() { echo "error: $*" >&2; exit 2; }
 
@@ -45,23 +48,33 @@ case $* in
   ""|paper|cpu|base|smoke|test) ;;
   *) stop "no preset '$*'; it is one of paper, cpu, base, smoke, test. Settings stand in front: DATA=DIR bash run_all.sh cpu" ;;
 esac
-case ${LIME:=} in ""|yes|no) ;; *) stop "LIME is '$LIME'; it is yes or no" ;; esac
-SEEDS=$(echo ${SEEDS:-})  # one space between two, whatever was there
-for seed in $SEEDS; do
-  [[ $seed =~ ^[1-9][0-9]{0,8}$ ]] || stop "SEEDS has '$seed'; each must be a whole number above 0, without a leading zero"
+number='[1-9][0-9]{0,8}'
+for setting in SEEDS EXTRA PER_CLASS SUBSET_SEED JOBS LIME; do
+  set -- ${!setting:-}  # its words, whatever stands between them
+  case $setting in
+    SEEDS) form="$number( $number)*" needed="whole numbers above 0, without leading zeros" ;;
+    EXTRA) form=".*" ;;  # its words are checked where the preset is known
+    LIME) form="yes|no" needed="yes or no" ;;
+    *) form=$number needed="a whole number above 0, without a leading zero" ;;
+  esac
+  [[ $* =~ ^($form)?$ ]] || stop "$setting is '$*'; it must be $needed"
+  [ -z "$(printf '%s\n' "$@" | sort | uniq -d)" ] || stop "$setting is '$*'; each word may stand there once"
+  printf -v $setting %s "$*"
 done
-[ -z "$(tr ' ' '\n' <<< "$SEEDS" | sort | uniq -d)" ] || stop "SEEDS is '$SEEDS'; each seed may stand there once"
-[[ ${PER_CLASS:-1} =~ ^[1-9][0-9]*$ ]] || stop "PER_CLASS is '$PER_CLASS'; it must be a whole number above 0"
+SEEDS=$(echo $(printf '%s\n' $SEEDS | sort -n))  # the examples of the report are those of the smallest
 
-# absolute PATH: the path as seen from the user's folder. What is not there and does not look like a path
-# is printed as it is: it may be a name of the Hub.
-absolute() {
-  local path=${1/#\~\//$HOME/}
-  [[ $path != [\"\']* ]] || stop "$path begins with a quote, which a notebook's %env keeps: leave it out"
-  if [[ $path != /* && -e $here/$path ]]; then path=$here/$path; fi
-  [[ $path != [/.]* || -d $path ]] || stop "$path is not a folder"
-  echo "$path"
-}
+# Paths, as seen from the user's folder. What is not there and does not look like a path is left as it is: it
+# may be a name of the Hub.
+for setting in DATA ARTIFACTS BERT DISTILBERT TINYBERT TINYBERT_4L; do
+  path=${!setting:-}
+  case $path in
+    "~/"*) path=~/${path:2} ;;
+    [\"\'~]*) stop "$setting: $path begins with a quote or ~, as a notebook's %env keeps it: write the folder in full" ;;
+  esac
+  if [[ $path = [!/]* && ($setting = ARTIFACTS || -e $here/$path) ]]; then path=$here/$path; fi
+  [[ $path != [/.]* || $setting = ARTIFACTS || -d $path ]] || stop "$setting: $path is not a folder"
+  printf -v $setting %s "$path"
+done
 
 # --- The Python to use: this one where it has everything; Kaggle's, with what it lacks added; else .venv
 
@@ -93,12 +106,10 @@ gpus=$($python tests/environment.py gpus) || exit 2
 
 # --- Where and how the stages run
 
-if [ "$gpus" = 0 ]; then default=cpu; else default=paper; fi
-preset=${preset:-$default}
-echo "preset $preset, GPUs: $gpus"
 cores=$(getconf _NPROCESSORS_ONLN)
-jobs=${JOBS:-$gpus}  # stages at once
-if [ "$jobs" = 0 ]; then jobs=$((cores < 2 ? 1 : 2)); fi
+if [ "$gpus" = 0 ]; then preset=${preset:-cpu} jobs=$((cores < 2 ? 1 : 2)); else preset=${preset:-paper} jobs=$gpus; fi
+jobs=${JOBS:-$jobs}  # stages at once
+echo "preset $preset, GPUs: $gpus"
 # Where xargs can, it sets LOCAL_RANK to 0, 1, ...: a stage's GPU (pick_device) and line of its progress bar.
 rank=
 if [ -z "${LAUNCH:-}" ] && xargs --help 2>&1 | grep -q process-slot-var; then rank=--process-slot-var=LOCAL_RANK; fi
@@ -106,16 +117,16 @@ export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
-# The queue holds shell commands; xargs runs $jobs of them at a time.
-queue=()
+queue=()  # shell commands
 stage() {  # stage 01_train.py --model bert ...: adds a command to the queue, quoted for a shell
   queue+=("${LAUNCH:+$LAUNCH }$(printf '%q ' "$python" "$@" --artifacts "$out")")
 }
 run_queue() {  # runs the commands of the queue, $jobs at a time; on a CPU they share the cores
   local at_once=$((${#queue[@]} < jobs ? ${#queue[@]} : jobs))
   if [ "$gpus" = 0 ] && [ -z "${LAUNCH:-}" ]; then local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + at_once - 1) / at_once))}; fi
-  # A stage that fails ends with 255: xargs then starts no further one, and waits for those that run.
-  printf '%s\0' "${queue[@]}" | xargs -0 -n 1 -P "$jobs" $rank bash -c 'echo "--- $1"; eval "$1" || exit 255' _ ||
+  # A stage that fails, or an echo that nobody reads (| head), ends with 255: xargs then starts no further one,
+  # and waits for those that run.
+  printf '%s\0' "${queue[@]}" | xargs -0 -n 1 -P "$jobs" $rank bash -c 'trap "" PIPE; echo "--- $1" && eval "$1" || exit 255' _ ||
     stop "a stage failed, see its error above; what is finished is kept, and the same command goes on from there"
   queue=()
 }
@@ -131,10 +142,10 @@ made=standins/$preset data=standins/$preset/text out=artifacts-$preset${DATA:+-$
 case $preset in
 paper)  # every number is the scripts' default: the paper's, or an assumption of the README
   out=artifacts data=SetFit/sst5
-  bert=$(absolute "${BERT:-bert-base-uncased}")
-  distilbert=$(absolute "${DISTILBERT:-distilbert-base-uncased}")
-  tinybert=$(absolute "${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}")
-  shallow=([4]="$(absolute "${TINYBERT_4L:-huawei-noah/TinyBERT_General_4L_312D}")")
+  bert=${BERT:-bert-base-uncased}
+  distilbert=${DISTILBERT:-distilbert-base-uncased}
+  tinybert=${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}
+  shallow=([4]="${TINYBERT_4L:-huawei-noah/TinyBERT_General_4L_312D}")
   seeds=${SEEDS:-42 43 44}
   students="$students tinybert_ce"  # the control (A34)
   ;;
@@ -175,18 +186,13 @@ for model in ${EXTRA:-}; do
 done
 lime_method=lime lime_variant=lime_resampled
 if [ "${LIME:-$lime}" = no ]; then lime_method="" lime_variant=""; fi
-subset="--per-class ${PER_CLASS:-$per_class}"
-if [ -n "${DATA:-}" ]; then data=$(absolute "$DATA"); fi
-if [ -n "${ARTIFACTS:-}" ]; then
-  out=$ARTIFACTS
-  if [[ $out != /* ]]; then out=$here/$out; fi
-fi
-if [ "$preset" != paper ]; then $python tests/standins.py "$preset" "$made"; fi
+subset="--per-class ${PER_CLASS:-$per_class}${SUBSET_SEED:+ --subset-seed $SUBSET_SEED}"
+data=${DATA:-$data} out=${ARTIFACTS:-$out}
+if [ "$preset" != paper ]; then $python tests/standins.py "$preset" "$made" >&2; fi
 mkdir -p "$out" || exit 2
-if command -v flock > /dev/null; then  # held by the stages too, should they outlive this shell
-  exec 9< "$out"
-  flock -n 9 || stop "another run works in $out"
-fi
+exec 9< "$out"  # held by the stages too, should they outlive this shell
+flock -n 9 2> /dev/null || [ $? != 1 ] || stop "another run works in $out"  # 1: held; else flock does not work here
+touch "$out/.started"
 
 # --- The commands of one model and seed
 
@@ -253,4 +259,5 @@ if [ -n "$others" ]; then
   run_seeds "$others" shap ig; run_queue
   report "$seeds"
 fi
+[ "$out/report.md" -nt "$out/.started" ] || stop "no stage has written $out/report.md, see the output above; LAUNCH has to wait for the end of a stage"
 echo "the report: $out/report.md"

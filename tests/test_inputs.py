@@ -351,8 +351,10 @@ def test_a_terminal_without_utf_8_shows_what_it_can():
 
 
 @pytest.mark.parametrize("settings, says", [
-    ({"SEEDS": "08"}, "SEEDS has '08'"), ({"SEEDS": "42 42"}, "may stand there once"),
-    ({"SEEDS": "-1"}, "SEEDS has '-1'"), ({"PER_CLASS": "0"}, "PER_CLASS is '0'"),
+    ({"SEEDS": "08"}, "SEEDS is '08'"), ({"SEEDS": "42 42"}, "may stand there once"),
+    ({"SEEDS": "-1"}, "SEEDS is '-1'"), ({"PER_CLASS": "0"}, "PER_CLASS is '0'"),
+    ({"JOBS": "4(x2)"}, "JOBS is '4(x2)'"), ({"EXTRA": "kd_twice kd_twice"}, "stand there once"),
+    ({"SUBSET_SEED": "1 2"}, "SUBSET_SEED is '1 2'"), ({"ARTIFACTS": "~nobody/a"}, "in full"),
     ({"EXTRA": "kd_hard"}, "EXTRA has 'kd_hard'"), ({"LIME": "0"}, "LIME is '0'"),
     ({"EXTRA": "kd_4layer"}, "smoke takes kd_soft kd_twice kd_perturbed kd_hidden kd_1layer")])
 def test_settings_are_checked_first(settings, says):

@@ -101,6 +101,7 @@ def commands_of(preset, folder, fails="nothing", gpus=2, **settings):
     fake, log = folder / "python3", folder / "log"
     fake.write_text(f"""#!/bin/sh
 case "$*" in *" gpus") echo {gpus};; tests/*) ;; {fails}*) exit 2;; *) echo "$@" >> "$LOG";; esac
+case "$1" in 06*) touch "$ARTIFACTS/report.md";; esac
 """)
     fake.chmod(0o755)
     log.write_text("")
@@ -110,6 +111,34 @@ case "$*" in *" gpus") echo {gpus};; tests/*) ;; {fails}*) exit 2;; *) echo "$@"
                           capture_output=True, text=True)
     commands = log.read_text().replace("/a b", "/a_b").splitlines()
     return commands, done.returncode, ["", *done.stderr.splitlines()][-1]
+
+
+def test_an_old_report_is_not_shown_for_new(tmp_path):
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "report.md").write_text("of an earlier run")
+    commands, status, last = commands_of("paper", tmp_path, LAUNCH="true")
+    assert (commands, status) == ([], 2) and "a b/report.md" in last
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(tmp_path):
+    home = tmp_path / "of A&B"
+    (home / "text").mkdir(parents=True)
+    commands, status, last = commands_of("paper", tmp_path, HOME=str(home), DATA="~/text",
+                                         ARTIFACTS="~/art")
+    assert status == 0 and commands[0].endswith(f" --data {home}/text --artifacts {home}/art"), last
+
+
+def test_a_lock_that_the_file_system_has_not_is_no_error(tmp_path):
+    program(tmp_path / "flock", "exit 65")
+    commands, status, last = commands_of("paper", tmp_path, SUBSET_SEED="43")
+    assert status == 0, last
+    assert all(" --subset-seed 43 " in line for line in commands if line[:2] == "03")
+
+
+def test_a_sourced_run_does_not_end_the_users_shell():
+    done = subprocess.run(["bash", "-c", "source run_all.sh gpu; echo alive"], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.stdout == "alive\n" and "no preset 'gpu'" in done.stderr
 
 
 def program(path, lines):
@@ -146,7 +175,7 @@ def test_the_paths_of_a_preset_are_checked_first(tmp_path, setting, value, says)
 
 
 def test_the_first_seed_and_its_report_come_first(tmp_path):
-    commands, _, _ = commands_of("paper", tmp_path, SEEDS="7\t5  6")
+    commands, _, _ = commands_of("paper", tmp_path, SEEDS="9\t5  7")
     stages = [line.split() for line in commands]
     first = [words[0][:2] for words in stages].index("06") + 1
 
@@ -155,14 +184,14 @@ def test_the_first_seed_and_its_report_come_first(tmp_path):
                 for words in part if words[0][:2] == stage and "--model" in words}
 
     students = {"distilbert", "kd_tinybert", "kd_aligned", "tinybert_ce"}
-    of_5 = {"bert_5", *(f"{model}_5" for model in students)}
-    of_6_and_7 = {f"{name[:-1]}{seed}" for name in of_5 for seed in (6, 7)}
+    of_5 = {"bert_5", *(f"{model}_5" for model in students)}  # the smallest comes first
+    of_7_and_9 = {f"{name[:-1]}{seed}" for name in of_5 for seed in (7, 9)}
     for part, own, berts in ((stages[:first], of_5, {"bert_6"}),
-                             (stages[first:], of_6_and_7, {"bert_8"})):
+                             (stages[first:], of_7_and_9, {"bert_8", "bert_10"})):
         assert models("01", part) | models("02", part) == models("03", part) == own | berts
     assert models("04", stages[:first]) == of_5 | {"bert_6"}
     assert models("05", stages[:first]) == of_5
-    assert models("04", stages[first:]) == of_5 | of_6_and_7 | {"bert_8"}
+    assert models("04", stages[first:]) == of_5 | of_7_and_9 | {"bert_6", "bert_8", "bert_10"}
     assert [words[0][:2] for words in stages].count("06") == 2 and stages[-1][0][:2] == "06"
 
 
@@ -171,11 +200,11 @@ def test_launch_stands_before_every_stage(tmp_path, monkeypatch):
     launch, launched = tmp_path / "launch", tmp_path / "launched"
     launch.write_text("""#!/bin/sh
 shift
-echo "${LOCAL_RANK-}${OMP_NUM_THREADS-}" "$@" >> "$LAUNCHED"; exec "$@"
+echo "${LOCAL_RANK-}${OMP_NUM_THREADS-}${OMP_PROC_BIND-}" "$@" >> "$LAUNCHED"; exec "$@"
 """)
     launch.chmod(0o755)
     commands, status, _ = commands_of("cpu", tmp_path, gpus=0, LAUNCH=f"{launch} -N1",
-                                      LAUNCHED=str(launched))
+                                      LAUNCHED=str(launched), OMP_PROC_BIND="true")
     assert status == 0 and len(commands) == 22
     seen = launched.read_text().replace("/a b", "/a_b").splitlines()
     assert sorted(seen) == sorted(f" python3 {line}" for line in commands)  # no rank, no threads
