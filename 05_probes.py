@@ -81,7 +81,7 @@ def three_polarities(p):
 
 def token_words(row):
     """The lower-cased word that each of the n tokens is a piece of; None for punctuation."""
-    word_at = [None] * len(row["text"])
+    word_at = [None] * (len(row["text"]) + 1)  # a token may stand for nothing, at the end
     for word in WORD.finditer(row["text"]):
         word_at[word.start():word.end()] = [word.group().lower()] * len(word.group())
     return [word_at[start] for start, _ in row["spans"]]
@@ -92,12 +92,13 @@ def post_but_ratio(row, phi, connective="but"):
     trailing punctuation are excluded (A24). NaN where the connective is not there exactly once, or
     where all attributions are zero (below 1e-12: rounding)."""
     words = token_words(row)
-    if words.count(connective) != 1:
+    pieces = words.count(connective)
+    if not pieces or WORD.findall(row["text"].lower()).count(connective) != 1:
         return np.nan
     at, end = words.index(connective), len(words)
     while words[end - 1] is None:
         end -= 1
-    pre, post = np.abs(phi[:at]).sum(), np.abs(phi[at + 1:end]).sum()
+    pre, post = np.abs(phi[:at]).sum(), np.abs(phi[at + pieces:end]).sum()
     return post / (pre + post) if pre + post > 1e-12 else np.nan
 
 

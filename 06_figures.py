@@ -575,9 +575,13 @@ TABLES = {
         "explained sentences of all seeds; below 10 they say little.")}
 
 
+# What a terminal or a browser would obey: control characters, but for white space
+CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)], "�")
+
+
 def escaped(text):
     """A text as Markdown shows it unchanged: in one line, its marks behind a backslash."""
-    return re.sub(r"([\\`*_~<>&|$#\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_~<>&|$#\[\]])", r"\\\1", " ".join(text.split()).translate(CONTROLS))
 
 
 def markdown(lines):
@@ -842,15 +846,15 @@ def marked(row):
         pieces = [(*span, value) for spans, value in zip(row["spans"], row["attributions"])
                   for span in spans]
     largest = max((abs(value) for _, _, value in pieces), default=0) or 1
-    shown_to, html = 0, ""
+    shown_to, html, text = 0, "", row["text"].translate(CONTROLS)
     for start, end, value in sorted(pieces):
         share, signed = abs(value) / largest, f"{value:+.2f}".replace("-", "−")
         sign, note = "n" if value < 0 else "p", f"<sub>{signed}</sub>" if share >= 0.5 else ""
         look = f'class="{sign}" style="--a:{0.6 * share:.2f}"' if share > 0.1 else ""
-        html += (f"{escape(row['text'][shown_to:start])}<i title=\"{signed}\" {look}>"
-                 f"{escape(row['text'][start:end])}{note}</i>")
+        html += (f"{escape(text[shown_to:start])}<i title=\"{signed}\" {look}>"
+                 f"{escape(text[max(start, shown_to):end])}{note}</i>")
         shown_to = end
-    return html + escape(row["text"][shown_to:])
+    return html + escape(text[shown_to:])
 
 
 def page_html(measures, artifacts, display_name):
@@ -1118,7 +1122,7 @@ def main(args):
 
     def figure(name, draw, *arguments):
         file = name.lower().replace(" ", "")
-        with plt.rc_context(LAYOUT):
+        with plt.style.context(["default", LAYOUT]):  # not what a matplotlibrc asks for
             fig, caption = draw(measures, artifacts, display_name, *arguments)
             fig.savefig(artifacts / f"figures/{file}.png")
             plt.close(fig)

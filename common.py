@@ -14,6 +14,7 @@ A number such as A4 is an assumption of ours where the paper is silent or contra
 addition. The README lists them all.
 """
 import argparse
+import errno
 import hashlib
 import json
 import math
@@ -109,7 +110,8 @@ def load_splits(data):
 def looks_like_a_path(name):
     """Whether a value that names no folder was meant as one, not as a repository of the Hub."""
     return (Path(name).exists() or name.count("/") > 1 or name.startswith(tuple("/.~'\""))
-            or name.endswith((".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")))
+            or name.endswith((".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet"))
+            or "\\" in name)
 
 
 def check_rows(data, split, loaded):
@@ -117,12 +119,16 @@ def check_rows(data, split, loaded):
     rows = []
     for i, row in enumerate(loaded):
         place, text, label = f"{data}: {split}-{i}", row.get("text"), row.get("label")
+        if not {"text", "label"} <= row.keys():
+            stop(f"{place} lacks text or label (its columns are {', '.join(row)})")
         if not isinstance(text, str) or not text.strip():
-            stop(f"{place} has no text (its columns are {', '.join(row)})")
+            stop(f"{place} has the text {text!r}; it must be a string that is not blank")
         if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
             stop(f"{place} has half of a surrogate pair, which is no text in any encoding")
         if type(label) is not int or label not in range(len(LABELS)):
             stop(f"{place} has the label {label!r}, which is no whole number from 0 to 4")
+        if row.get("label_text") in LABELS[:label] + LABELS[label + 1:]:
+            stop(f"{place} says {row['label_text']!r}, but its label {label} is {LABELS[label]!r}")
         rows.append({"id": f"{split}-{i}", "text": text, "label": label})
     missing = sorted(set(range(len(LABELS))) - {row["label"] for row in rows})
     if missing:
@@ -140,7 +146,7 @@ def pick_device(name):
     """torch.device for auto, cpu, cuda or cuda:1. A GPU has to use its repeatable algorithms."""
     if name == "auto":  # stages that run at once take the GPUs in turn
         gpus = torch.cuda.device_count()
-        name = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % gpus}" if gpus else "cpu"
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK') or 0) % gpus}" if gpus else "cpu"
     try:
         torch.zeros(1, device=name).add(1).cpu()
     except (RuntimeError, AssertionError) as error:
@@ -174,6 +180,9 @@ def load_encoder(checkpoint, seed):
         if not fields:
             raise OSError("config.json is missing")
         model_type = fields.pop("model_type", "bert")  # a copy of TinyBERT's repository may lack it
+        for ours in ("num_labels", "is_decoder", "return_dict", "torchscript", "output_attentions",
+                     "output_hidden_states", "chunk_size_feed_forward"):
+            fields.pop(ours, None)  # how a model is run is not the checkpoint's to say
         fields |= {"id2label": id2label, "label2id": {label: i for i, label in id2label.items()}}
         config = AutoConfig.for_model(model_type, **fields)
         tokenizer = load_tokenizer(checkpoint, revision, config)
@@ -185,17 +194,21 @@ def load_encoder(checkpoint, seed):
     lacking = [key for key in new if key.startswith(encoder) and "pooler" not in key]
     if lacking:
         stop(f"{checkpoint} lacks {len(lacking)} weights of its encoder, {min(lacking)} among them")
-    head = {key for key in model.state_dict() if not key.startswith(encoder)}
-    if head - new:  # a head of another number of classes is not among the missing keys either
+    output = {key for key, value in model.state_dict().items()  # the layer of the five logits
+              if not key.startswith(encoder) and value.shape[:1] == (len(LABELS),)}
+    if output - new:  # a head of another number of classes is not among the missing keys either
         stop(f"{checkpoint} has a classification head already; training starts from a pretrained "
              "encoder, whose new head is drawn from the seed")
-    if None in (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id,
-                tokenizer.pad_token_id, tokenizer.unk_token_id):
-        stop(f"the tokenizer of {checkpoint} lacks [CLS], [SEP], [MASK], [PAD] or [UNK]. "
-             f"{MODELS_THAT_FIT}")
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    text, special = "a good film", {"mask_token", "pad_token", "unk_token"}
+    if not (tokenizer.is_fast and special <= tokenizer.special_tokens_map.keys()
+            and encode(tokenizer, [text])[0] == tokenizer(text)["input_ids"]
+            and {0, 2, 7} <= {start for start, _ in token_spans(tokenizer, text)[1]}):
+        stop(f"the tokenizer of {checkpoint} has to be a fast one (tokenizer.json) with [MASK], "
+             "[PAD] and [UNK] that puts [CLS] and [SEP] around a sentence and begins a token with "
+             f"each word. {MODELS_THAT_FIT}")
+    if len(tokenizer) > len(model.get_input_embeddings().weight):
         stop(f"{checkpoint} has a vocabulary of {len(tokenizer)} wordpieces and embeddings for "
-             f"{model.get_input_embeddings().num_embeddings}: they do not belong together")
+             f"{len(model.get_input_embeddings().weight)}: they do not belong together")
     return model.float(), tokenizer
 
 
@@ -279,7 +292,8 @@ def encode(tokenizer, inputs):
 
 def pad(tokenizer, ids, device):
     """Rows of ids as model inputs, padded to the longest of the batch (3.3: dynamic padding)."""
-    return tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(device)
+    return tokenizer.pad({"input_ids": ids}, padding_side="right", return_attention_mask=True,
+                         return_tensors="pt").to(device)
 
 
 @torch.inference_mode()
@@ -453,6 +467,9 @@ def save_classifier(model, tokenizer, log, args):
     explanations and probes of an earlier model of this name are deleted, and what was measured."""
     artifacts, name = Path(args.artifacts), f"{args.model}_{args.seed}"
     partial, folder = artifacts / "models" / f".{name}.partial", artifacts / "models" / name
+    if folder in model_folders(artifacts):
+        print(f"{name} was finished elsewhere meanwhile, and is kept as it is there")
+        return
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
@@ -483,9 +500,11 @@ def token_ids(tokenizer, text):
 
 
 def token_spans(tokenizer, text):
-    """(wordpieces, [[start, end], ...]): the pieces, and the characters that each stands for."""
+    """(wordpieces, [[start, end], ...]): the pieces, and the characters that each stands for,
+    without the space before a word, which is part of a byte-level piece."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    return encoded.tokens(), [list(span) for span in encoded["offset_mapping"]]
+    return encoded.tokens(), [[end - len(text[start:end].lstrip()), end]
+                              for start, end in encoded["offset_mapping"]]
 
 
 def predicted_attributions(row):
@@ -865,21 +884,28 @@ def model_name(text):
 def progress(items, what, unit):
     """A bar with rate and remaining time on a terminal, nothing elsewhere."""
     return tqdm(items, desc=what, unit=unit, disable=None, dynamic_ncols=True,
-                position=int(os.environ.get("LOCAL_RANK", 0)))
+                position=int(os.environ.get("LOCAL_RANK") or 0))
 
 
 def run(main, args):
-    """Call a stage's main(args) and print its time. Ctrl-C and what a disk refuses (a full one, a
-    file that must not be read or written) end it in one line."""
+    """Call a stage's main(args) and print its time. Ctrl-C, an output that is read no further (by
+    head) and what the system refuses (a missing file, a full disk) end it in one line."""
     started = time.monotonic()
     try:
         main(args)
+        print(f"{Path(sys.argv[0]).stem}: {time.monotonic() - started:.0f} s", flush=True)
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there")
+    except BrokenPipeError:
+        sys.stdout = None  # else Python complains of it once more at its end
+        stop("nobody reads the output any longer; what is finished is kept")
     except (OSError, SafetensorError) as error:
-        stop(f"{one_line(error)}. What is finished is kept. If the disk is full, or the folder "
-             "cannot be written, --artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
-    print(f"{Path(sys.argv[0]).stem}: {time.monotonic() - started:.0f} s")
+        of_disk = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+        hint = ""
+        if getattr(error, "errno", None) in of_disk or "I/O error" in str(error):
+            hint = (". If the disk is full, or the folder cannot be written, --artifacts DIR "
+                    "(ARTIFACTS=DIR for run_all.sh) writes elsewhere")
+        stop(f"{one_line(error)}. What is finished is kept{hint}")
 
 
 @contextmanager

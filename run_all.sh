@@ -33,7 +33,7 @@
 # For sh run_all.sh, and for source run_all.sh, where return works.
 if [ -z "${BASH_VERSION:-}" ] || (return 0) 2> /dev/null; then bash "${BASH_SOURCE:-$0}" "$@"; return; fi
 # What notebooks, conda and clusters export, and what would mislead cd, Python, a stage or pip.
-unset CDPATH MPLBACKEND PYTHONSAFEPATH PYTHONHOME LOCAL_RANK PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
+unset CDPATH MPLBACKEND PYTHONSAFEPATH PYTHONHOME PYTHONOPTIMIZE LOCAL_RANK PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
 unset OMP_PROC_BIND OMP_PLACES GOMP_CPU_AFFINITY KMP_AFFINITY KMP_HW_SUBSET  # two stages would share one core
 set -feuo pipefail  # f: a * in a setting stands for itself
 here=$PWD

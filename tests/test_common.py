@@ -423,6 +423,8 @@ def test_what_is_not_complete_is_left_out_and_said(tmp_path, capsys):
         write_jsonl(tmp_path / f"explanations/{name}.shap.jsonl", subset[::-1])
     write_jsonl(tmp_path / "explanations/bert_44.shap.jsonl", subset[:1])
     (tmp_path / "models/bert_45/model.safetensors").unlink()  # its explanations are left
+    for other in ("._bert_42", "bert_seed43", "bert_42 (1)"):  # of a Mac, of somebody, a copy
+        (tmp_path / f"explanations/{other}.shap.jsonl").write_bytes(b"\x00\x05\xb0\n")
     args = SimpleNamespace(artifacts=tmp_path, model=None, seed=42)
     assert explained_models(args, subset) == [
         ("bert", 42), ("kd_aligned", 42), ("mine", 42), ("bert", 43)]

@@ -2,22 +2,26 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 
 import common
 import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers
-from common import (check_encoder, cli, cut_to_model_length, encode, explain_shap, load_classifier,
-                    load_encoder, load_splits, mean_embedding, predict_proba, run, save_classifier,
-                    token_ids, token_spans)
+from common import (LABELS, check_encoder, cli, cut_to_model_length, encode, explain_shap,
+                    load_classifier, load_encoder, load_splits, mean_embedding, predict_proba,
+                    progress, read_json, run, save_classifier, token_ids, token_spans)
 from conftest import ROOT
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from test_common import CPU, training_args
+from tokenizers import models, pre_tokenizers, processors, trainers
 
 
 def one_line(status, err, *words):
@@ -131,13 +135,23 @@ def test_text_in_other_forms_is_the_same_text(text):
 CLASSES = [{"text": "a", "label": label} for label in range(5)]
 
 
+def test_the_names_of_labels_may_be_others_or_ours(text):
+    for names in (LABELS, "ABCDE", [None] * 5):
+        rows = [row | {"label_text": name} for row, name in zip(CLASSES, names)]
+        assert len(load_splits(text(test=rows))["test"]) == 5
+
+
 @pytest.mark.parametrize("lines, says", [
     ([{"text": "a", "label": 5}], "test-0 has the label 5"),
     ([{"text": "a", "label": 3.0}], "test-0 has the label 3.0"),
     ([{"text": "a", "label": True}], "test-0 has the label True"),
-    ([{"text": " ", "label": 0}], "test-0 has no text"),
+    ([{"text": " ", "label": 0}], "test-0 has the text ' '"),
+    ([{"text": None, "label": 0}], "test-0 has the text None"),
+    ([{"text": 2012, "label": 0}], "test-0 has the text 2012"),
+    ([{"text": "a", "label": 0, "label_text": "negative"}], "test-0 says 'negative', but its "),
     ([{"text": "\ud83d", "label": 0}], "half of a surrogate pair"),
     ([{"sentence": "a", "label": 0}], "its columns are sentence, label"),
+    ([{"text": "a", "score": 0}], "its columns are text, score"),
     ([], "none of the 0 sentences of test has the label 0"),
     (CLASSES[:3], "none of the 3 sentences of test has the label 3"),
     ([row | {"label": row["label"] + 1} for row in CLASSES], "test-4 has the label 5"),
@@ -153,7 +167,7 @@ def test_text_that_cannot_be_used_is_named_in_one_line(text, capsys, lines, says
 
 
 @pytest.mark.parametrize("data", ["/x/text", "./text", "~/text", "reviews.csv", "train.jsonl",
-                                  '"/x/text"', "a/b/c", __file__])
+                                  '"/x/text"', "a/b/c", __file__, r"C:\Users\me\sst5"])
 def test_what_looks_like_a_path_is_no_repository_of_the_hub(capsys, data):
     with pytest.raises(SystemExit) as stopped:
         load_splits(data)
@@ -232,12 +246,119 @@ def test_a_cased_checkpoint_keeps_capitals_and_accents(smoke, tmp_path, said):
     assert load_encoder(str(smoke / "random-tinybert"), 1)[1].tokenize("FILM") == ["film"]
 
 
-def test_a_tokenizer_without_the_special_tokens_is_refused(checkpoint, capsys):
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, unk_token="[UNK]",
-                                         pad_token="[PAD]").save_pretrained(checkpoint)
-    edit_json(checkpoint / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
-    one_line(loads(checkpoint), capsys.readouterr().err, "lacks [CLS], [SEP], [MASK]", "ELECTRA")
+@pytest.mark.parametrize("fields", [
+    {"num_labels": 2}, {"return_dict": False}, {"output_attentions": True}, {"is_decoder": True},
+    {"output_hidden_states": True, "torchscript": True, "chunk_size_feed_forward": 2}])
+def test_how_a_checkpoint_was_run_changes_nothing(checkpoint, tmp_path, fields):
+    def saved():
+        save_classifier(*load_encoder(str(checkpoint), 1), [], training_args(tmp_path))
+        model, tokenizer = load_classifier(tmp_path, "bert_42", CPU)
+        check_encoder(model, tokenizer, encode(tokenizer, ["good", "a good film"]))
+        shutil.rmtree(tmp_path / "models")
+        return predict_proba(model, tokenizer, ["a good film", "dull"])
+
+    expected = saved()
+    edit_json(checkpoint / "config.json", **fields)
+    edit_json(checkpoint / "tokenizer_config.json", padding_side="left",
+              model_input_names=["input_ids"])
+    assert np.array_equal(saved(), expected)
+
+
+def test_the_head_of_a_masked_language_model_is_none_of_a_classifier(tmp_path, capsys):
+    config = transformers.AutoConfig.for_model("modernbert", **SIZE, **MORE["modernbert"])
+    made_tokenizer("unigram").save_pretrained(tmp_path)
+    transformers.ModernBertForMaskedLM(config).save_pretrained(tmp_path)
+    model, _ = load_encoder(str(tmp_path), 1)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert torch.equal(model.head.dense.weight, weights["head.dense.weight"])
+    transformers.ModernBertForSequenceClassification(config).save_pretrained(tmp_path)
+    one_line(loads(tmp_path), capsys.readouterr().err, "has a classification head already")
+
+
+# --- Tokenizers
+
+def made_tokenizer(kind, space_in_span=False, space_first=False):
+    """A tokenizer of another kind than BERT's, trained on a few sentences. space_in_span: an offset
+    begins at the space before a word; space_first: a space is put before the first word."""
+    corpus = ["the movie was weak but the ending was superb .", "a good film"] * 5
+    special = {"special_tokens": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]}
+    made = tokenizers.Tokenizer({"bpe": models.BPE(unk_token="[UNK]"), "bytes": models.BPE(),
+                                 "unigram": models.Unigram()}[kind])
+    trainer = trainers.BpeTrainer(vocab_size=390, show_progress=False, **special)
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    if kind == "bytes":
+        trainer.initial_alphabet = pre_tokenizers.ByteLevel.alphabet()
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space_first)
+    elif kind == "unigram":
+        trainer = trainers.UnigramTrainer(unk_token="[UNK]", show_progress=False, **special)
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.train_from_iterator(corpus, trainer)
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    if kind == "bytes" and not space_in_span:
+        made.post_processor = processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2), True,
+                                                           space_first)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", mask_token="[MASK]")
+
+
+@pytest.fixture
+def with_tokenizer(tmp_path):
+    """with_tokenizer(tokenizer) -> the folder of a random BERT that has it."""
+    def _with_tokenizer(tokenizer):
+        config = transformers.BertConfig(**SIZE)
+        transformers.BertModel(config).save_pretrained(tmp_path / "checkpoint")
+        tokenizer.save_pretrained(tmp_path / "checkpoint")
+        return tmp_path / "checkpoint"
+    return _with_tokenizer
+
+
+@pytest.mark.parametrize("kind", [
+    ("bpe",), ("unigram",), *(("bytes", *flags) for flags in product((True, False), repeat=2))])
+def test_words_have_their_pieces_for_every_tokenizer(scripts, with_tokenizer, kind):
+    model, tokenizer = load_encoder(str(with_tokenizer(made_tokenizer(*kind))), 1)
+    model.eval()
+    for text in ("The movie was weak but the ending was superb.", " café  films \n"):
+        words = re.findall(r"\w+", text.lower())
+        p = predict_proba(model, tokenizer, [text])[0]
+        row = {"text": text, "predicted": p.argmax()}
+        reference = mean_embedding(model, tokenizer, [row])
+        shap = row | explain_shap(model, tokenizer, text, reference)  # checks the sum
+        ig = row | scripts["03"].explain_ig(model, tokenizer, text, reference, steps=2)
+        lime = row | scripts["03"].explain_lime(model, tokenizer, text, 1, num_samples=50)
+        assert shap["spans"] == ig["spans"]
+        of_words = [w for w in scripts["05"].token_words(shap) if w]
+        assert list(dict.fromkeys(of_words)) == list(dict.fromkeys(words))  # in this order
+        assert scripts["04"].word_scores(shap).abs().min() > 0
+        left = scripts["04"].changed_inputs(tokenizer, lime, len(words))["top"]
+        assert not re.search("[a-z]", tokenizer.decode(left).replace("[UNK]", ""))
+        plain = re.sub("<sub>.*?</sub>|<.*?>", "", scripts["06"].marked(shap))
+        assert plain == text  # each character once
+        every = scripts["05"].credit_of(shap, set(words))
+        assert every["share"] > 0.5 and every["token_share"] > 0.5
+        if "but" in words:
+            phi = np.array([word in ("weak", "superb", "but") for word in of_words] + [0])
+            assert scripts["05"].post_but_ratio(shap, phi) == (
+                of_words.count("superb") / (of_words.count("superb") + of_words.count("weak")))
+
+
+def test_tokenizers_that_cannot_be_explained_are_refused(with_tokenizer, capsys):
+    without = made_tokenizer("bpe")
+    without.mask_token = None
+    alone, joined = made_tokenizer("bpe"), made_tokenizer("bpe")
+    alone.backend_tokenizer.post_processor = processors.ByteLevel()  # puts nothing around
+    joined.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split("x", "removed")
+    joined.backend_tokenizer.model = models.WordLevel(joined.get_vocab(), unk_token="[UNK]")
+    for tokenizer in (without, alone, joined):
+        one_line(loads(with_tokenizer(tokenizer)), capsys.readouterr().err, "has to be a fast one",
+                 "ELECTRA")
+    folder = with_tokenizer(alone)
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("good 1\n")
+    (folder / "bpe.codes").write_text("g o 1\n")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertweetTokenizer"}')
+    one_line(loads(folder), capsys.readouterr().err, "has to be a fast one")
 
 
 def test_text_of_another_language_is_refused(tiny, capsys):
@@ -276,16 +397,18 @@ def test_a_student_of_another_vocabulary_is_refused_before_training(smoke, tmp_p
     one_line(status, err, "tokenize sentences differently", "one vocabulary")
 
 
+SIZE = {"vocab_size": 400, "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2,
+        "intermediate_size": 64, "max_position_embeddings": 130}
+MORE = {"albert": {"embedding_size": 16}, "electra": {"embedding_size": 16},
+        "mobilebert": {"embedding_size": 16, "intra_bottleneck_size": 16},
+        "modernbert": {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3,
+                       "global_attn_every_n_layers": 1}}
+
+
 @pytest.mark.parametrize("name", ["albert", "modernbert", "mobilebert", "electra", "roberta"])
 def test_other_encoders_are_saved_loaded_and_explained(scripts, smoke, tmp_path, name):
     """Saving changes no prediction, and the explanations add up."""
-    size = {"vocab_size": 400, "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2,
-            "intermediate_size": 64, "max_position_embeddings": 130}
-    more = {"albert": {"embedding_size": 16}, "electra": {"embedding_size": 16},
-            "mobilebert": {"embedding_size": 16, "intra_bottleneck_size": 16},
-            "modernbert": {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3,
-                           "global_attn_every_n_layers": 1}}.get(name, {})
-    config = transformers.AutoConfig.for_model(name, **size | more)
+    config = transformers.AutoConfig.for_model(name, **SIZE, **MORE.get(name, {}))
     folder = tmp_path / name
     transformers.AutoModel.from_config(config).save_pretrained(folder)
     for path in (smoke / "random-bert").glob("*token*"):
@@ -324,13 +447,37 @@ def test_a_number_out_of_range_is_refused_at_once(call, flag):
     one_line(status, err, flag.partition("=")[0], "--help shows the flags")
 
 
-def test_a_full_disk_is_one_line(capsys):
-    def save(args):
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
+@pytest.mark.parametrize("error, of_a_disk", [
+    (SafetensorError("I/O error: No space left on device (os error 28)"), True),
+    (SafetensorError("Error while deserializing header: HeaderTooLarge"), False),
+    (PermissionError(13, "Permission denied"), True), (OSError(30, "Read-only file system"), True),
+    (FileNotFoundError(2, "No such file or directory"), False)])
+def test_only_what_a_disk_refuses_is_blamed_on_it(capsys, error, of_a_disk):
+    def main(args):
+        raise error
 
     with pytest.raises(SystemExit) as stopped:
-        run(save, None)
-    one_line(stopped.value.code, capsys.readouterr().err, "No space left", "--artifacts DIR")
+        run(main, None)
+    err = capsys.readouterr().err
+    one_line(stopped.value.code, err, str(error), "What is finished is kept")
+    assert ("--artifacts DIR" in err) == of_a_disk
+
+
+def test_an_output_that_is_read_no_further_ends_a_stage_in_one_line():
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -c 'import common; "
+                           "common.run(print, 1)' | true; exit ${PIPESTATUS[0]}"], cwd=ROOT,
+                          env=os.environ | {"PYTHONUNBUFFERED": ""}, capture_output=True, text=True)
+    one_line(done.returncode, done.stderr, "nobody reads the output")
+
+
+def test_a_model_that_was_finished_elsewhere_is_taken(tiny, tmp_path, capsys):
+    save_classifier(*tiny, [], training_args(tmp_path))
+    (tmp_path / "explanations").mkdir()
+    (tmp_path / "explanations/bert_42.shap.jsonl").write_text("")
+    save_classifier(*tiny, [{"epoch": 1}], training_args(tmp_path))
+    assert "finished elsewhere" in capsys.readouterr().out
+    assert (tmp_path / "explanations/bert_42.shap.jsonl").is_file()
+    assert read_json(tmp_path / "models/bert_42/training_log.json") == []
 
 
 def test_what_a_notebook_exports_and_its_streams_do_no_harm(monkeypatch):
@@ -338,6 +485,8 @@ def test_what_a_notebook_exports_and_its_streams_do_no_harm(monkeypatch):
         [sys.executable, "-c", "import common, importlib; importlib.import_module('06_figures')"],
         cwd=ROOT, env=os.environ | {"MPLBACKEND": "module://no_such_backend"}, capture_output=True)
     assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("LOCAL_RANK", "")
+    assert list(progress("ab", "x", "letter")) == ["a", "b"]
     for stream in (io.StringIO(), None):  # of a kernel; closed
         monkeypatch.setattr(sys, "stdout", stream)
         assert cli("x").parse_args([]).artifacts == "artifacts"

@@ -1,6 +1,8 @@
 """06: the interval by hand and by simulation; verdicts; reports of made-up measures."""
+import re
 from itertools import product
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ import common
 def six(scripts, monkeypatch):
     monkeypatch.setitem(scripts["06"].LAYOUT, "savefig.dpi", 30)  # draws faster
     monkeypatch.setattr(scripts["06"], "kit_commit", lambda: "c")
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)  # as a matplotlibrc may have it
     return scripts["06"]
 
 
@@ -493,3 +496,7 @@ def test_marked_text_is_the_text_escaped(six):
     assert html.count("<i ") == 2 and 'class="n"' in html.split("<i ")[2]  # the second opposes
     assert "a<sub>+0.50</sub>" in html and "&lt;b&gt;<sub>−0.25</sub>" in html  # signs in the text
     assert html.endswith("&amp; c")
+    row = {"text": "a\x1b[2J\x00\n", "predicted": 0, "spans": [[0, 1], [0, 1], [2, 3]],
+           "tokens": ["a", "a", "["], "attributions": [[1.0] * 5, [0.0] * 5, [0.0] * 5]}
+    assert re.sub("<sub>.*?</sub>|<.*?>", "", six.marked(row)) == "a�[2J�\n"  # each letter once
+    assert six.escaped(row["text"]) == r"a�\[2J�"
