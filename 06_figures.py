@@ -34,6 +34,7 @@ from sklearn.preprocessing import normalize
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference",
               "lime_resampled": "LIME with another seed"}
+CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)], "�")  # shown so
 # Models and pairs go by the names of the measures: "bert", "bert/kd_tinybert". Two are special:
 #   "bert/bert_next"      BERT of a seed with BERT of that seed + 1: how much two BERTs agree
 #   "bert/gold_control"   in a claim only: stands for the pair that gold_control() finds
@@ -573,10 +574,6 @@ TABLES = {
     "Buckets": ("bucket", "pair", ("Jaccard@10", "polarity cosine"),
         "Section 3.7 (5), who is right: Jaccard@10; polarity cosine. In brackets: random sets. n: "
         "explained sentences of all seeds; below 10 they say little.")}
-
-
-# What a terminal or a browser would obey: control characters, but for white space
-CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)], "�")
 
 
 def escaped(text):

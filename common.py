@@ -119,10 +119,9 @@ def check_rows(data, split, loaded):
     rows = []
     for i, row in enumerate(loaded):
         place, text, label = f"{data}: {split}-{i}", row.get("text"), row.get("label")
-        if not {"text", "label"} <= row.keys():
-            stop(f"{place} lacks text or label (its columns are {', '.join(row)})")
         if not isinstance(text, str) or not text.strip():
-            stop(f"{place} has the text {text!r}; it must be a string that is not blank")
+            stop(f"{place} has the text {text!r}, which is no string or a blank one (its columns are "
+                 f"{', '.join(row)})")
         if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
             stop(f"{place} has half of a surrogate pair, which is no text in any encoding")
         if type(label) is not int or label not in range(len(LABELS)):

@@ -151,7 +151,6 @@ def test_the_names_of_labels_may_be_others_or_ours(text):
     ([{"text": "a", "label": 0, "label_text": "negative"}], "test-0 says 'negative', but its "),
     ([{"text": "\ud83d", "label": 0}], "half of a surrogate pair"),
     ([{"sentence": "a", "label": 0}], "its columns are sentence, label"),
-    ([{"text": "a", "score": 0}], "its columns are text, score"),
     ([], "none of the 0 sentences of test has the label 0"),
     (CLASSES[:3], "none of the 3 sentences of test has the label 3"),
     ([row | {"label": row["label"] + 1} for row in CLASSES], "test-4 has the label 5"),

@@ -315,7 +315,8 @@ def test_what_is_not_measured_is_left_out_and_said(six, call, tmp_path):
     (tmp_path / "measures/words.kd_aligned_42.jsonl").unlink()  # 05 was interrupted
     (tmp_path / "measures/words.distilbert_43.jsonl").unlink()
     _, out, _ = call("06", "--artifacts", tmp_path)
-    assert "not shown: bert_41, kd_aligned_42, bert_43, distilbert_43, kd_tinybert_43, kd_aligned_43" in out
+    assert ("not shown: bert_41, kd_aligned_42, bert_43, distilbert_43, kd_tinybert_43, "
+            "kd_aligned_43") in out
     report = (tmp_path / "report.md").read_text()
     assert "- Seeds: 42. " in report and "KD-aligned |" not in report
     (tmp_path / "measures/words.bert_42.jsonl").unlink()
