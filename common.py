@@ -120,8 +120,8 @@ def check_rows(data, split, loaded):
     for i, row in enumerate(loaded):
         place, text, label = f"{data}: {split}-{i}", row.get("text"), row.get("label")
         if not isinstance(text, str) or not text.strip():
-            stop(f"{place} has the text {text!r}, which is no string or a blank one (its columns are "
-                 f"{', '.join(row)})")
+            stop(f"{place} has the text {text!r}, which is blank or no string; its columns are "
+                 f"{', '.join(row)}")
         if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
             stop(f"{place} has half of a surrogate pair, which is no text in any encoding")
         if type(label) is not int or label not in range(len(LABELS)):
@@ -748,8 +748,8 @@ def explained_models(args, subset):
             if load_explanations(args.artifacts, model, seed, "shap", subset):
                 found.append((model, int(seed)))
     if not found:
-        which = f"{args.model}_{args.seed}" if args.model else "no model"
-        stop(f"{which} in {args.artifacts} is explained by SHAP; 03_explain.py does it")
+        which = f"{args.model}_{args.seed}" if args.model else "any model"
+        stop(f"{args.artifacts} has no SHAP explanations of {which}; 03_explain.py makes them")
     return in_order(found)
 
 

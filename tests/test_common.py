@@ -433,7 +433,7 @@ def test_what_is_not_complete_is_left_out_and_said(tmp_path, capsys):
     args.model, args.seed = "bert", 43
     assert explained_models(args, subset) == [("bert", 43)]
     args.model = "mine"
-    stops(capsys, lambda: explained_models(args, subset), "mine_43", "03_explain.py does it")
+    stops(capsys, lambda: explained_models(args, subset), "of mine_43", "03_explain.py makes them")
     assert load_explanations(tmp_path, "bert", 42, "shap", subset) == subset
     assert load_explanations(tmp_path, "bert", 42, "lime", subset) == []
 

@@ -183,4 +183,4 @@ def test_the_stage(probes, smoke, tmp_path, call, monkeypatch):
     assert path.read_text() == whole
     assert [found[f"contrast.bert_{seed}"][1]["post_but_ratio"] for seed in (42, 43)] == [7, 7]
     assert "has adjectives 1, not 2" in run("--adjectives", "2", status=2)
-    assert "bert_44 has no SHAP" in run("--model", "bert", "--seed", "44", status=2)
+    assert "no SHAP explanations of bert_44" in run("--model", "bert", "--seed", "44", status=2)
