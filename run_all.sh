@@ -117,18 +117,20 @@ export TOKENIZERS_PARALLELISM=false
 # glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
-queue=()  # shell commands
+queue=() begun=0 total=0  # shell commands; how many have begun, of how many
 stage() {  # stage 01_train.py --model bert ...: adds a command to the queue, quoted for a shell
   queue+=("${LAUNCH:+$LAUNCH }$(printf '%q ' "$python" "$@" --artifacts "$out")")
 }
 run_queue() {  # runs the commands of the queue, $jobs at a time; on a CPU they share the cores
-  local at_once=$((${#queue[@]} < jobs ? ${#queue[@]} : jobs))
+  local at_once=$((${#queue[@]} < jobs ? ${#queue[@]} : jobs)) numbered=() command
+  for command in "${queue[@]}"; do numbered+=("$((++begun)) of $total" "$command"); done
+  queue=()
+  if [ "$counting" = yes ]; then return; fi
   if [ "$gpus" = 0 ] && [ -z "${LAUNCH:-}" ]; then local -x OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((cores + at_once - 1) / at_once))}; fi
   # A stage that fails, or an echo that nobody reads (| head), ends with 255: xargs then starts no further one,
   # and waits for those that run.
-  printf '%s\0' "${queue[@]}" | xargs -0 -n 1 -P "$jobs" $rank bash -c 'trap "" PIPE; echo "--- $1" && eval "$1" || exit 255' _ ||
+  printf '%s\0' "${numbered[@]}" | xargs -0 -n 2 -P "$jobs" $rank bash -c 'trap "" PIPE; echo "--- $1: $2" && eval "$2" || exit 255' _ ||
     stop "a stage failed, see its error above; what is finished is kept, and the same command goes on from there"
-  queue=()
 }
 
 # --- The presets
@@ -232,14 +234,15 @@ seeds_after() {  # seeds_after "42 43" prints 44: the seeds + 1 that are not amo
   for seed in $1; do [[ " $1 " = *" $((seed + 1)) "* ]] || echo $((seed + 1)); done
 }
 
-# --- The run: the first seed and its report, then the other seeds together.
+# --- The run: the first seed and its report, then the other seeds together. What takes longest begins first.
 
 run_seeds() {  # run_seeds "43 44" shap ig: all of these seeds, by these explainers
   local seeds=$1 next=$(seeds_after "$1"); shift
   each "$seeds $next" bert train; run_queue
   each "$seeds" "$students" train; run_queue
-  each "$seeds" "bert $students" explain "$@"
+  each "$seeds" bert explain "$@"
   each "$next" bert explain shap ig
+  each "$seeds" "$students" explain "$@"
 }
 
 report() {  # report "42 43": measures these seeds, and reports on all that is measured
@@ -249,15 +252,21 @@ report() {  # report "42 43": measures these seeds, and reports on all that is m
   stage 06_figures.py; run_queue
 }
 
-stage 03_explain.py $subset --data "$data"; run_queue  # draws the sentences, and finds out now whether the text will do
-read -r first others <<< "$seeds"
-run_seeds $first shap ig $lime_method  # LIME, the slowest, for the first seed alone
-# SHAP with its other reference, LIME with another sampling seed
-explain bert $first shap_mask $lime_variant --first-per-class 6; run_queue
-report $first
-if [ -n "$others" ]; then
-  run_seeds "$others" shap ig; run_queue
-  report "$seeds"
-fi
+everything() {
+  local first others
+  stage 03_explain.py $subset --data "$data"; run_queue  # draws the sentences, and finds out now whether the text will do
+  read -r first others <<< "$seeds"
+  run_seeds $first shap ig $lime_method  # LIME, the slowest, for the first seed alone
+  # SHAP with its other reference, LIME with another sampling seed
+  explain bert $first shap_mask $lime_variant --first-per-class 6; run_queue
+  report $first
+  if [ -n "$others" ]; then
+    run_seeds "$others" shap ig; run_queue
+    report "$seeds"
+  fi
+}
+
+counting=yes; everything; total=$begun begun=0
+counting=no; everything
 [ "$out/report.md" -nt "$out/.started" ] || stop "no stage has written $out/report.md, see the output above; LAUNCH has to wait for the end of a stage"
 echo "the report: $out/report.md"

@@ -60,7 +60,9 @@ def test_the_same_commands_complete_what_a_kill_left(artifacts, done, tmp_path, 
     path = copy / "explanations/bert_42.ig.jsonl"  # killed while explaining
     path.write_bytes(path.read_bytes()[:-100])
     monkeypatch.chdir(ROOT)
-    for line in re.findall("^--- (.*)", done, re.M):  # the commands, as run_all.sh printed them
+    commands = re.findall(r"^--- \d+ of 22: (.*)", done, re.M)
+    assert len(commands) == 22
+    for line in commands:
         _, script, *flags = shlex.split(line)
         argv = [str(copy) if flag == str(artifacts) else flag for flag in flags]
         status, _, err = call(script[:2], *argv)
@@ -223,7 +225,7 @@ def test_students_of_fewer_layers_and_without_lime(tmp_path):
 def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
     texts = [ROOT / "README.md", *Path(ROOT).glob("0[1-6]_*.py")]
     said = [line for text in texts for line in re.findall(r"python (0\d_.*)", text.read_text())]
-    settings = {"EXTRA": "kd_twice kd_perturbed kd_hidden", "BERT": "a model/it's bert"}
+    settings = {"EXTRA": "kd_soft kd_twice kd_perturbed kd_hidden", "BERT": "a model/it's bert"}
     paper, cpu = (commands_of(preset, tmp_path, **settings)[0] for preset in ("paper", "cpu"))
     assert len(said) > 12 and len(paper) > 70 and len(cpu) > 25
     for line in said + paper + cpu:
@@ -231,14 +233,14 @@ def test_every_command_is_parsed_by_its_script(scripts, tmp_path):
         if "model/it's" not in argv:  # the argument with a space, whose quotes this line has lost
             scripts[script[:2]].parse_args(argv)
     trained = [line for line in paper if line[:2] in ("01", "02")]
-    assert sum("--checkpoint a model/it's bert" in line for line in trained) == 4  # 43's twice
+    assert sum("--checkpoint a model/it's bert" in line for line in trained) == 5  # 43 twice
     for seed in (42, 44):  # BERT and each further model once a seed
-        assert sum(f"--seed {seed} --data SetFit/sst5" in line for line in trained) == 8
+        assert sum(f"--seed {seed} --data SetFit/sst5" in line for line in trained) == 9
     by_lime = [line for line in paper if " lime " in line]  # of the first seed only
     assert {line.split()[2] for line in by_lime} == {*MODELS}
     assert all("--seed 42" in line for line in by_lime)
     trained = [line for line in cpu if line[:2] in ("01", "02")]  # one seed, and another BERT
-    assert sum("--seed 42" in line for line in trained) == 7
+    assert sum("--seed 42" in line for line in trained) == 8
     for stage in ("01", "03"):
         of_43 = [line for line in cpu if line[:2] == stage and "--seed 43" in line]
         assert len(of_43) == 1 and "--model bert " in of_43[0]
