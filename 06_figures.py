@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, explained_rows, in_order,
+from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, in_order,
                     kit_commit, load_explanations, load_subset, predicted_attributions, read_json,
                     read_jsonl, run, stop, write_jsonl, write_text)
 
@@ -138,8 +138,7 @@ METRICS = {
     "not": Metric("negation", "not"), "never": Metric("negation", "never"),
     "n't": Metric("negation", "n't"), "hardly": Metric("negation", "hardly"),
     "out of scope": Metric("negation", "out of scope"),
-    "Jaccard@3": Metric("explainers", "jaccard", baseline="chance_jaccard", k=3),
-    "gap of IG": Metric("completeness", "relative_gap", limits=(0, np.inf))}
+    "Jaccard@3": Metric("explainers", "jaccard", baseline="chance_jaccard", k=3)}
 # What identifies a row, where it is not seed and sentence (id). Two adjectives make two sentences:
 # second_polarity says which of them stands second.
 KEYS = {"contrast": ["seed", "positive", "negative", "second_polarity"],
@@ -503,23 +502,22 @@ def verdict_of_the_paper(claim):
 
 
 def judge_claims(measures):
-    """A record for each claim: its comparisons by SHAP; "lime" and "ig", the verdicts of these
-    explainers, "" where no measure of the claim depends on the explainer; by_seed, SHAP's verdict
-    of each seed alone; paper, the verdict of the paper's own means."""
+    """A record for each claim: its comparisons by SHAP; ig, the verdict by integrated gradients, ""
+    where no measure of the claim depends on the explainer; by_seed, SHAP's verdict of each seed
+    alone; paper, the verdict of the paper's own means."""
     seeds, useless, records = seeds_of(measures), learned_nothing(measures), []
     useless_of = {seed: learned_nothing(measures, seed=seed) for seed in seeds}
     for claim in CLAIMS:
         verdict, results = judge(measures, claim.comparisons, useless)
         depends_on_explainer = any("explainer" in measures[METRICS[one.metric].measure]
                                    for one in claim.comparisons)
-        lime, ig = (judge(measures, claim.comparisons, useless, explainer=explainer)[0]
-                    if depends_on_explainer else "" for explainer in ("lime", "ig"))
+        ig = (judge(measures, claim.comparisons, useless, explainer="ig")[0]
+              if depends_on_explainer else "")
         by_seed = {seed: judge(measures, claim.comparisons, useless_of[seed], seed=seed)[0]
                    for seed in seeds}
         records.append({"claim": claim.number, "section": claim.section, "quote": claim.quote,
                         "remark": claim.remark, "verdict": verdict, "comparisons": results,
-                        "paper": verdict_of_the_paper(claim), "lime": lime, "ig": ig,
-                        "by_seed": by_seed})
+                        "paper": verdict_of_the_paper(claim), "ig": ig, "by_seed": by_seed})
     return records
 
 
@@ -560,8 +558,6 @@ TABLES = {
         "shares of the tokens; three random tokens."),
     "Negation": ("model", None, ("not", "never", "n't", "hardly", "out of scope"),
         "Question (4) of the introduction (A22): right predictions. The paper reports none."),
-    "Completeness": ("model", None, ("gap of IG",),
-        "How far IG’s attributions (A33) miss the change of p, as a share of it."),
     "Faithfulness by k": ("model", "k", ("ConfDrop@k", "FlipRate@k"),
         "Section 4.2 computes k = 3, 5, 10 and prints 3: ConfDrop@k; FlipRate@k. In brackets: k "
         "random tokens."),
@@ -809,9 +805,8 @@ def figure9(measures, artifacts, display_name):
     fig, axes = plt.subplots(1, 3, figsize=(7, 3.2), sharex=True, sharey=True)
     for ax, model in zip(axes, PAPER_MODELS):
         path = artifacts / f"probes/{model}_{seed}.shap.jsonl"
-        row = explained_rows(path).get("weak-joyful")  # the id that 05 gives Table 5's sentence
-        if row is None:
-            stop(f"{path} lacks the sentence of Figure 9; 05_probes.py explains it")
+        rows = {row["id"]: row for row in read_jsonl(path, "05_probes.py writes it")}
+        row = rows["weak-joyful"]  # the id that 05 gives Table 5's sentence
         phi = predicted_attributions(row)
         ax.barh(range(len(phi)), phi, color=np.where(phi >= 0, "#0072B2", "#D55E00"),
                 edgecolor="black", linewidth=0.5)
@@ -828,7 +823,7 @@ def figure9(measures, artifacts, display_name):
 
 STYLE = """:root{color-scheme:light dark;font:16px/1.65 system-ui,sans-serif}
 body{max-width:76rem;margin:0 auto;padding:0 1rem}h3,h4,p{margin:.3rem 0;overflow-wrap:anywhere}
-article{border-top:1px solid #8888;padding:.7rem 0 1rem}nav a{margin-right:.6em;white-space:nowrap}
+article{border-top:1px solid #8888;padding:.7rem 0 1rem}
 .models{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr));gap:1rem}
 i{font-style:normal}small,b,sub{font-size:.7em;font-weight:normal}
 .p{background:rgba(0,114,178,var(--a))}
@@ -864,10 +859,9 @@ def page_html(measures, artifacts, display_name):
             found[row["id"]].setdefault(model, {})[method] = row
     drift = values_of(measures, "polarity cosine", "bert/kd_tinybert", seed=seed)
     gold = {row["id"]: LABELS[row["label"]] for row in subset}
-    links, articles = [], ""
+    articles = ""
     for (_, key), cosine in drift.sort_values().items():
         name, value = escape(key), "undefined" if np.isnan(cosine) else f"{cosine:.2f}"
-        links.append(f'<a href="#{name}">{name} ({value})</a>')
         articles += (f'<article id="{name}"><h3>{name}, gold {gold[key]}: polarity cosine {value}'
                      "</h3><div class=models>")
         for model, by_method in found[key].items():
@@ -882,16 +876,15 @@ def page_html(measures, artifacts, display_name):
         articles += "</div></article>\n"
     return f"""<!doctype html><html lang=en><head><meta charset=utf-8><style>{STYLE}</style>
 <meta name=viewport content="width=device-width,initial-scale=1"><title>Explanations</title></head>
-<body><h1>Token attributions by model</h1><nav><p>Most drift from {escape(display_name("bert"))} to
-{escape(display_name("kd_tinybert"))}, with its polarity cosine:
-{" ".join(links[:10])}</p></nav><main>
-<p>Drift is a low polarity cosine: how alike two models’ SHAP attributions of the polarity score
-are, at most 1; it needs no choice of a class. The colours do: blue tokens support the class that
-the model predicts, orange underlined tokens oppose it, so where two models predict differently, one
-word may have two colours. The opacity is relative to the largest attribution. From half of that on,
-the value follows the token; the others show on hover. Below a prediction: the probabilities of
-{", ".join(LABELS)}. Models of seed {seed}. First the sentences of most drift.</p>
-{articles}</main></body></html>
+<body><h1>Token attributions by model</h1>
+<p>First the sentences of most drift from {escape(display_name("bert"))} to
+{escape(display_name("kd_tinybert"))}. Drift is a low polarity cosine: how alike two models’ SHAP
+attributions of the polarity score are, at most 1; it needs no choice of a class. The colours do:
+blue tokens support the class that the model predicts, orange underlined tokens oppose it, so where
+two models predict differently, one word may have two colours. The opacity is relative to the
+largest attribution. From half of that on, the value follows the token; the others show on hover.
+Below a prediction: the probabilities of {", ".join(LABELS)}. Models of seed {seed}.</p>
+{articles}</body></html>
 """
 
 
@@ -908,10 +901,8 @@ whether the paper’s own means lie inside the ranges; in part: it prints some o
 **Intervals** count seeds and sentences (or pairs of adjectives) as random draws, n in all, and are
 cut at the values that are possible. †: all values are equal; the interval is ± 3.7 / the number of
 values of one seed. In a run of one seed they cover sentences alone, and a verdict is of this one
-training. In a run of several, values of one seed have no interval and decide nothing: so claim 6
-and the column LIME, which is slow and explains the first seed alone in run_all.sh, are undecided
-there. LIME does not explain BERT of the next seed, so it never tests claim 8, nor finds that 19
-holds.
+training. In a run of several, values of one seed have no interval and decide nothing: so claim 6 is
+undecided there, for LIME, on which it rests, explains the first seed alone in run_all.sh.
 
 **Errors.** With two or more seeds, if the intervals have their 95% coverage, a claim is wrongly
 found to hold in at most 2.5% of runs, and wrongly found not to hold in up to 2.5% for each of its
@@ -946,8 +937,8 @@ def claims_md(claims, display_name, beside):
         lines.append({"": claim["claim"], "§": claim["section"], "the paper says": claim["quote"],
                       "ours (range), *remark*": "<br>".join(ours),
                       f"seeds {' '.join(map(str, seeds))}": "<br>".join(of_seeds),
-                      verdict_heading: claim["verdict"], "LIME": claim["lime"],
-                      "IG": claim["ig"], "*Paper*": claim["paper"]}
+                      verdict_heading: claim["verdict"], "IG": claim["ig"],
+                      "*Paper*": claim["paper"]}
                      | {escaped(folder): verdicts.get(asked(claim), "another version")
                         for folder, (_, verdicts) in beside.items()})
     return markdown(lines)
@@ -988,58 +979,34 @@ def numbers_of(claims):
     return ", ".join(str(claim["claim"]) for claim in claims) or "none"
 
 
-def alignment_md(measures):
-    """What KD-aligned gains. The share of a seed is its gain in polarity cosine with BERT over its
-    gap between KD-TinyBERT and BERT of the next seed."""
-    gain, gap = (estimate(measures, "polarity cosine", pair, "bert/kd_tinybert")
-                 for pair in ("bert/kd_aligned", "bert/bert_next"))
-    gains, gaps = pd.Series(gain["seeds"]).align(pd.Series(gap["seeds"]), join="inner")
-    if gains.empty:
-        return "KD-aligned and BERT of the next seed: not both in this run."
-    share = ""
-    if gap["low"] > 0:  # else KD-TinyBERT may agree with BERT as much as a second BERT does
-        shares = ", ".join(f"{x:.0%}" for x in gains / gaps)
-        share = (f" This closes {gains.sum() / gaps.sum():.0%} of the gap between KD-TinyBERT and "
-                 f"BERT of the next seed (seeds: {shares}).")
-    return ("**Can distillation keep the teacher’s reasons?** KD-aligned is distilled like "
-            "KD-TinyBERT, and also on perturbed copies of each sentence and from the teacher’s "
-            f"hidden states (question {QUESTION}). Its polarity cosine with BERT is higher by "
-            f"{estimate_text(gain)}.{share} What it costs: [Size](#size).")
-
-
-def warnings_md(measures, display_name):
-    """What a reader must know before any verdict: the seeds, and which models learned nothing."""
-    first, *others = seeds_of(measures)
-    text = f"Seeds: {', '.join(map(str, [first, *others]))}. "
-    text += "The intervals cover trainings and sentences." if others else (
+def summary_md(measures, display_name, claims, beside):
+    """The first lines of the report: at most seven, and one for each folder of --beside."""
+    first, *others = seeds = seeds_of(measures)
+    covers = "The intervals cover trainings and sentences." if others else (
         "**One training: every verdict is of the models of this seed, and may be another with the "
         "next one. The intervals cover sentences alone. To add trainings to this folder, put "
         f'`SEEDS="{first} {first + 1} {first + 2}"` in front of the command that you used.**')
     useless = ", ".join(escaped(display_name(model)) for model in learned_nothing(measures))
     if useless:
-        text += (f" **Learned nothing, by accuracy − most frequent class: {useless}. No claim that "
-                 "rests on this is tested.**")
-    return text
-
-
-def summary_md(measures, display_name, claims, beside):
-    """The first lines of the report: at most seven, and one for each folder of --beside."""
+        covers += (f" **Learned nothing, by accuracy − most frequent class: {useless}. No claim "
+                   "that rests on this is tested.**")
+    lines = [f"Seeds: {', '.join(map(str, seeds))}. {covers} "
+             "[explanations.html](explanations.html) shows the sentences, most drift first."]
     question, = (claim for claim in claims if claim["claim"] == QUESTION)
     claims = [claim for claim in claims if claim is not question]
+    lines.append("KD-aligned (ours, question 20) is distilled like KD-TinyBERT, and also on "
+                 "perturbed copies of each sentence and from the teacher’s hidden states. "
+                 f"The question, whether it agrees more with BERT: {question['verdict']}.")
     counts = []
     for verdict in (HOLDS, FAILS, OPEN, UNTESTED):
         found = [claim for claim in claims if claim["verdict"] == verdict]
         counts.append(f"{verdict.capitalize()}: {len(found)} ({numbers_of(found)}).")
+    lines.append(f"The paper’s {len(claims)} [claims](#claims). {' '.join(counts)}")
     alone = []
-    for seed in seeds_of(measures):
+    for seed in seeds:
         found = [one for one in claims if one["by_seed"][seed] in DECIDED - {one["verdict"]}]
         alone.append(f"{seed}: {numbers_of(found)}")
-    lines = [f"{warnings_md(measures, display_name)} [explanations.html](explanations.html) shows "
-             "the sentences, most drift first.",
-             alignment_md(measures),
-             f"The paper’s {len(claims)} [claims](#claims). {' '.join(counts)} Its question for "
-             f"future work ({QUESTION}): {question['verdict']}."]
-    if len(alone) > 1:
+    if others:
         lines.append(f"Claims that one seed alone decides otherwise: {'; '.join(alone)}.")
     lines += beside_md(claims, beside)
     jaccard, cosine = (three_digits(estimate(measures, title, "bert/bert_next")["mean"])
@@ -1055,18 +1022,25 @@ def summary_md(measures, display_name, claims, beside):
     return "\n".join(f"- {line}" for line in lines)
 
 
+def completeness_md(measures):
+    """How exactly IG (A33) sums up, over all models and sentences: no mean, for where p hardly
+    changes the gap is many times the change."""
+    if measures["completeness"].empty:
+        return ""
+    gaps = measures["completeness"]["relative_gap"]
+    return (f"IG’s attributions miss the change of p by {gaps.median():.2%} in the median "
+            f"sentence, by {gaps.quantile(0.95):.1%} or less in 95% of them.")
+
+
 def made_with(artifacts):
-    """The last line: what the run began on, and the commit of this report, where it is another."""
+    """The last line: what the run began on, and the commit of this report."""
     path, commit = artifacts / "settings/environment.json", kit_commit()
     if not path.is_file():
         return f"What this run began on is unknown, {path.name} is missing; this report: {commit}."
     began = read_json(path)
     versions = ", ".join(f"{name} {version}" for name, version in began["versions"].items())
-    commits = f"Commit {commit}"
-    if began["commit"] != commit:
-        commits = f"Begun at commit {began['commit']}, this report {commit}"
-    return (f"{commits}; {began['device']}, {began['machine']}, {began['threads']} threads; "
-            f"{versions}.")
+    return (f"Begun at commit {began['commit']}, this report {commit}; {began['device']}, "
+            f"{began['machine']}, {began['threads']} threads; {versions}.")
 
 
 def examples_md(subset):
@@ -1158,7 +1132,7 @@ def main(args):
         figure("Figure 8", figure8), text["Table 4"], table5(measures, display_name),
         figure("Figure 9", figure9), text["Words"], text["Negation"],
         text["Faithfulness by explainer"], text["Agreement by explainer"],
-        text["Explainers"], text["Completeness"], text["Buckets"],
+        text["Explainers"], completeness_md(measures), text["Buckets"],
         size_table(measures, display_name),
         cases_md(measures, artifacts), made_with(artifacts)])
     write_text(artifacts / "report.md", f"{report}\n")
