@@ -8,8 +8,7 @@ attributions". Two flags, each off by default, add a term to L (A32):
     --perturb-rate RATE     + beta T^2 KL(p_t || p_s) of a perturbed copy of each sentence, in which
                             wordpieces are deleted or replaced by [MASK], much as LIME and SHAP do
     --hidden-weight GAMMA   + gamma H, the distance of the student's hidden states from the
-                            teacher's (hidden_distance), on the copies if there are any, else on
-                            the sentences
+                            teacher's (hidden_distance), on the copies, or else on the sentences
 
 Reads   the text (--data); models/<teacher>_<seed>/; a pretrained student (--checkpoint)
 Writes  models/<model>_<seed>/ and settings/<model>.json, and deletes, as 01 does
@@ -49,8 +48,7 @@ def perturbed_copy(ids, mask_id, rng, max_rate=1.0):
     """x~, a copy of one sentence. A rate r is drawn from (0, max_rate), and each wordpiece is
     removed with probability r; with max_rate = 1 every number of removed wordpieces is equally
     likely, as in Shapley's coalitions. With probability 1/2 they are deleted, else replaced by
-    [MASK]. [CLS], the first id, and [SEP], the last, stay. rng: a NumPy generator. Returns a list
-    of ids."""
+    [MASK]. [CLS], the first id, and [SEP], the last, stay. rng: a NumPy generator."""
     draws, rate = rng.random(len(ids) - 2), rng.uniform(0, max_rate)
     removed = draws < rate
     if rng.random() < 0.5:
@@ -80,8 +78,7 @@ def alignment_loss(student, student_hidden, ids, indices, epoch, *, teacher, tok
     """The terms that --perturb-rate and --hidden-weight add to the loss of a batch. student_hidden:
     the student's hidden states of the sentences; ids: their token ids; indices: their numbers in
     the training split, which with seed and epoch decide how each is perturbed. With copies both
-    terms are of the copies, which teacher and student read; else the teacher reads the sentences.
-    """
+    terms are of the copies, which both models read; else the teacher reads the sentences."""
     with_copies = args.perturb_rate is not None
     if with_copies:
         rngs = [np.random.default_rng([args.seed, epoch, index]) for index in indices]
@@ -137,12 +134,10 @@ def parse_args(argv=None):
                         help="weight of the gold labels")
     parser.add_argument("--beta", type=number_from(0, 1e6), default=0.5,
                         help="weight of the teacher")
-    parser.add_argument("--temperature", type=number_from(1e-3, 1e6), default=2.0,
-                        help="T of the equation")
+    parser.add_argument("--temperature", type=number_from(1e-3, 1e6), default=2.0, help="T")
     parser.add_argument("--perturb-rate", type=number_from(0, 1), metavar="RATE",
-                        help="learn from a perturbed copy of each sentence too: each wordpiece is "
-                        "removed with a probability drawn from 0 to RATE; 1 is what KD-aligned "
-                        "has; 0, a copy that is the sentence, is the control for compute")
+                        help="learn from a perturbed copy of each sentence too; KD-aligned has 1; "
+                        "0, a copy that is the sentence, is the control for compute")
     parser.add_argument("--hidden-weight", type=number_from(0, 1e6), default=0.0, metavar="GAMMA",
                         help="weight of the distance of hidden states; 3 is what KD-aligned has")
     add_training_flags(parser)

@@ -25,11 +25,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, cut_to_model_length,
-                    delete_measures_of, device_and_text, encode, explain_all, explain_shap,
-                    explained_rows, load_classifier, load_subset, mean_embedding, model_name, pad,
-                    pick_precision, pin_settings, positive_int, predict_proba, run, sentence_seed,
-                    stop, token_spans, write_jsonl)
+from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, delete_measures_of, device_and_text,
+                    encode, explain_all, explain_shap, explained_rows, load_classifier, load_subset,
+                    mean_embedding, model_name, pad, pick_precision, pin_settings, positive_int,
+                    predict_proba, run, sentence_seed, stop, token_spans, write_jsonl)
 
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
 POLARITY_OUTPUT = len(LABELS)  # LIME explains a sixth output too: the polarity score
@@ -48,16 +47,6 @@ def balanced_subset(rows, per_class, seed=SEED):
     for candidates in of_class:
         drawn += rng.sample(candidates, per_class)
     return sorted(drawn, key=rows.index)
-
-
-def count_labels(splits):
-    """Figure 1: how many sentences of each split have which label (A1)."""
-    counts = []
-    for split, rows in splits.items():
-        labels = [row["label"] for row in rows]
-        counts += [{"split": split, "label": label, "sentences": labels.count(label)}
-                   for label in range(len(LABELS))]
-    return counts
 
 
 def explain_lime(model, tokenizer, text, label, num_samples=LIME_SAMPLES, seed=SEED,
@@ -117,7 +106,8 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     with torch.no_grad():
         p_start, p_end = probabilities(torch.stack([start, end])).cpu().numpy()
     tokens, spans = token_spans(tokenizer, text)
-    return {"tokens": tokens, "spans": spans, "attributions": phi[1:-1],
+    unread = np.zeros((len(tokens) + 2 - len(phi), len(LABELS)))  # of a text that encode() cuts
+    return {"tokens": tokens, "spans": spans, "attributions": np.concatenate([phi[1:-1], unread]),
             "special_attributions": phi[[0, -1]], "base_values": p_start,
             "completeness_gap": np.abs(phi.sum(0) - (p_end - p_start))}
 
@@ -149,7 +139,9 @@ def main(args):
     artifacts, name = Path(args.artifacts), f"{args.model}_{args.seed}"
     pin_settings(artifacts, "subset", {"per_class": args.per_class, "seed": args.subset_seed},
                  ["subset.jsonl", "explanations/*"])
-    write_jsonl(artifacts / "labels.jsonl", count_labels(splits))
+    texts = pd.concat(map(pd.DataFrame, splits.values()), keys=splits, names=["split"])
+    counts = texts.groupby(["split", "label"]).size().reset_index(name="sentences")
+    write_jsonl(artifacts / "labels.jsonl", counts.to_dict("records"))  # Figure 1 (A1)
     if not (artifacts / "subset.jsonl").is_file():
         drawn = balanced_subset(splits["test"], args.per_class, args.subset_seed)
         write_jsonl(artifacts / "subset.jsonl", drawn)
@@ -162,13 +154,9 @@ def main(args):
     rows = subset
     if args.first_per_class:
         rows = pd.DataFrame(subset).groupby("label").head(args.first_per_class).to_dict("records")
-    read = [cut_to_model_length(tokenizer, row["text"]) for row in rows]
-    cut = sum(text != row["text"] for text, row in zip(read, rows))
-    if cut:
-        print(f"{cut} of {len(rows)} texts are longer than the model reads; what it reads of them "
-              "is explained")
-    rows = [row | {"text": text, "probabilities": p.tolist(), "predicted": int(p.argmax())}
-            for row, text, p in zip(rows, read, predict_proba(model, tokenizer, read))]
+    probabilities = predict_proba(model, tokenizer, [row["text"] for row in rows])
+    rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
+            for row, p in zip(rows, probabilities)]
     reference = mean_embedding(model, tokenizer, splits["train"])
     precision = pick_precision(args.lime_precision, device)
 

@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 
 from common import (KS, PAIRS, cli, cosine, device_and_text, explained_models, load_classifier,
-                    load_explanations, load_subset, model_name, polarity_attributions,
-                    predict_proba, predicted_attributions, read_json, remove, run, sentence_seed,
-                    stop, token_ids, token_spans, top_k, write_jsonl)
+                    load_explanations, load_subset, polarity_attributions, predict_proba,
+                    predicted_attributions, read_json, remove, run, sentence_seed, stop, token_ids,
+                    token_spans, top_k, write_jsonl)
 
 METHODS = ("shap", "lime", "ig")  # by each of them models are compared
 VARIANTS = ("shap_mask", "lime_resampled")  # run_all.sh: 30 sentences of BERT of the first seed
@@ -191,8 +191,7 @@ def explainer_agreement(methods):
 
 def relative_completeness_gap(row):
     """Of integrated gradients: the largest completeness gap of the five classes, divided by the
-    largest |p(x) - p(reference)| of the five; NaN where no p changes by more than 1e-6, which is
-    rounding."""
+    largest |p(x) - p(reference)| of the five; NaN where that is rounding, at most 1e-6."""
     change = np.abs(np.array(row["probabilities"]) - row["base_values"]).max()
     return max(row["completeness_gap"]) / change if change > 1e-6 else math.nan
 
@@ -222,12 +221,10 @@ def compare(first, second):
 
 
 def check_tokens(first, second, names):
-    """Stops where two models' tokenizers cut a sentence differently: token 3 would not be the same
-    token (A3)."""
+    """Stops where two models' tokenizers cut a sentence differently: tokens are compared (A3)."""
     for a, b in zip(first["shap"], second["shap"]):
         if a["spans"] != b["spans"]:
-            stop(f"the tokenizers of {names} cut {a['id']} differently; only models of one "
-                 "vocabulary can be compared")
+            stop(f"the tokenizers of {names} cut {a['id']} differently; their vocabularies differ")
 
 
 # --- One model of one seed at a time
@@ -262,10 +259,7 @@ def measure_model(artifacts, name, methods, test, device):
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, "--data", "--device", "--seed")
-    parser.add_argument("--model", type=model_name, help="only this model of --seed, which 03 "
-                        "explained; without it all models of all seeds")
-    return parser.parse_args(argv)
+    return cli(__doc__, "--data", "--device", "--seed", "--model").parse_args(argv)
 
 
 def main(args):

@@ -11,8 +11,7 @@ Deletes measures/, where its settings are others than before
     python 05_probes.py --model bert --seed 42
 
 Without --model it probes all models of all seeds that 03 explained. After an interruption the same
-command goes on with the next contrastive sentence. What follows from the explanations is computed
-anew each time.
+command goes on with the next contrastive sentence. The measures are computed anew each time.
 """
 import re
 from functools import partial
@@ -24,9 +23,9 @@ import numpy as np
 import pandas as pd
 
 from common import (cli, device_and_text, explain_all, explain_shap, explained_models,
-                    load_classifier, load_explanations, load_subset, mean_embedding, model_name,
-                    pin_settings, polarity_attributions, positive_int, predict_proba,
-                    predicted_attributions, read_json, run, top_k, write_json, write_jsonl)
+                    load_classifier, load_explanations, load_subset, mean_embedding, pin_settings,
+                    polarity_attributions, positive_int, predict_proba, predicted_attributions,
+                    read_json, run, top_k, write_json, write_jsonl)
 
 # A20: the paper names excellent, joyful, dull, weak and this frame; the other adjectives are ours
 POSITIVE = """excellent joyful brilliant wonderful delightful superb charming great beautiful moving
@@ -241,9 +240,7 @@ def probe_model(name, explained, train, lexicon, max_evals, device, args):
 
 
 def parse_args(argv=None):
-    parser = cli(__doc__, "--data", "--device", "--seed")
-    parser.add_argument("--model", type=model_name, help="only this model of --seed, which 03 "
-                        "explained; without it all models of all seeds")
+    parser = cli(__doc__, "--data", "--device", "--seed", "--model")
     parser.add_argument("--adjectives", type=positive_int, default=12,
                         help="first N of each polarity (A20)")
     return parser.parse_args(argv)

@@ -1,8 +1,7 @@
 """Sections 4 and 5: the paper's tables and figures beside ours, its claims judged, cases shown.
 
 Reads   measures/, subset.jsonl, explanations/, probes/, settings/
-Writes  report.md (with Figure 2), explanations.html, figures/*.png, tables/estimates.jsonl,
-        tables/claims.jsonl
+Writes  report.md (with Figure 2), explanations.html, figures/*.png, tables/*.jsonl
 
     python 06_figures.py --artifacts artifacts
     python 06_figures.py --artifacts artifacts --beside other-artifacts
@@ -98,18 +97,15 @@ METRICS = {
                          (0.100, 0.107, 0.110), "random_drop", 3, SIGNED),
     "ConfDrop@3 − random": Metric("faithfulness", "drop_over_random", k=3, limits=SIGNED),
     "ConfDrop@3, replaced by [MASK]": Metric("faithfulness", "masked_drop", k=3, limits=SIGNED),
-    "FlipRate@3": Metric("faithfulness", "flip", (0.447, 0.393, 0.000), baseline="random_flip",
-                         k=3),
+    "FlipRate@3": Metric("faithfulness", "flip", (0.447, 0.393, 0.000), (), "random_flip", 3),
     "FlipRate@3 − random": Metric("faithfulness", "flip_over_random", k=3, limits=SIGNED),
     "FlipRate@3, replaced by [MASK]": Metric("faithfulness", "masked_flip", k=3),
     "ConfDrop@k": Metric("faithfulness", "confidence_drop", baseline="random_drop", limits=SIGNED),
     "FlipRate@k": Metric("faithfulness", "flip", baseline="random_flip"),
-    "short-token ratio": Metric("short_tokens", "short_token_ratio", (0.335, 0.352, 0.330),
-                                baseline="short_share_of_words"),
-    "Jaccard@10": Metric("agreement", "jaccard", (0.468, 0.453, 0.449), baseline="chance_jaccard",
-                         k=10),
-    "Overlap@10": Metric("agreement", "overlap", (0.625, 0.608, 0.602), baseline="chance_overlap",
-                         k=10),
+    "short-token ratio": Metric("short_tokens", "short_token_ratio", (0.335, 0.352, 0.330), (),
+                                "short_share_of_words"),
+    "Jaccard@10": Metric("agreement", "jaccard", (0.468, 0.453, 0.449), (), "chance_jaccard", 10),
+    "Overlap@10": Metric("agreement", "overlap", (0.625, 0.608, 0.602), (), "chance_overlap", 10),
     "cosine": Metric("direction", "cosine", (0.720, 0.592, 0.566), (0.351, 0.430, 0.429),
                      limits=SIGNED),
     "variance of the cosine": Metric("direction", "cosine_deviation",
@@ -184,8 +180,7 @@ def estimate(measures, title, of, minus=None, **filters):
 
     Without an interval, low and high are NaN: F1, which is no mean of rows; BERT with BERT of the
     next seed, whose pairs share models (RULE says what a difference from it assumes); and cells of
-    one seed in a run of several, which cannot tell how much trainings differ.
-    """
+    one seed in a run of several, which cannot tell how much trainings differ."""
     metric = METRICS[title]
     values, baseline = values_of(measures, title, of, **filters), np.nan
     keys = [key for key in values.index.names if key != "second_polarity"]
@@ -242,11 +237,10 @@ def models_to_show(folder):
              if {(of_paper, seed) for of_paper in PAPER_MODELS} <= set(probed)]
     left_out = [f"{model}_{seed}" for model, seed in measured if (model, seed) not in shown]
     if left_out:
-        print(f"not shown: {', '.join(left_out)}; a model is shown if 05_probes.py measured it "
-              f"too, and if {', '.join(PAPER_MODELS)} of its seed are there")
+        print(f"not shown: {', '.join(left_out)}; a model is shown if 04 and 05 measured it and "
+              f"{', '.join(PAPER_MODELS)} of its seed")
     if not shown:
-        stop(f"no seed in {folder} has {', '.join(PAPER_MODELS)}, measured by 04_evaluate.py and "
-             "by 05_probes.py")
+        stop(f"no seed in {folder} has {', '.join(PAPER_MODELS)}, measured by 04 and by 05")
     return shown
 
 
@@ -319,8 +313,7 @@ def display_names(models):
 
 def gold_control(measures):
     """BERT's pair with the gold-label control, the model that differs from KD-TinyBERT in its
-    objective alone (A34): TinyBERT-CE, or else DistilBERT where both start from one checkpoint; or
-    else None."""
+    objective alone (A34): TinyBERT-CE, or DistilBERT if both start from one checkpoint, or None."""
     if "tinybert_ce" in set(measures["models"]["model"]):
         return "bert/tinybert_ce"
     return "bert/distilbert" if one_start(measures) else None
@@ -454,36 +447,31 @@ def verdict_on(low, high, comparison):
 
 
 def learned_nothing(measures, **filters):
-    """The models that are not shown to be more accurate than the most frequent class: the interval
-    of the difference does not lie above 0."""
-    models = measures["models"]["model"].unique()
-    low = {model: estimate(measures, "accuracy − most frequent class", model, **filters)["low"]
-           for model in models}
-    return [model for model in models if low[model] <= 0]
+    """The models for which the interval of this difference does not lie above 0."""
+    title = "accuracy − most frequent class"
+    return [model for model in measures["models"]["model"].unique()
+            if estimate(measures, title, model, **filters)["low"] <= 0]
 
 
 def models_of(measures, comparisons):
     """The models that comparisons rest on; "bert/bert_next" rests on "bert"."""
     names = "/".join(f"{one.of}/{one.minus or ''}" for one in comparisons)
-    if "gold_control" in names:
-        names += f"/{gold_control(measures)}"
-    return set(names.split("/"))
+    return set(names.replace("bert/gold_control", f"{gold_control(measures)}").split("/"))
 
 
 def judge(measures, comparisons, useless, **filters):
     """(verdict of a claim, its comparisons with estimates and verdicts), by SHAP and of all seeds
     if filters name no other. What rests on a model in useless, which learned nothing, is not
     tested. The claim's verdict is the worst of its comparisons', in the order: does not hold, not
-    tested, undecided, holds. DistilBERT's pair with KD-TinyBERT does not count where both start
-    from one checkpoint."""
+    tested, undecided, holds. DistilBERT's pair with KD-TinyBERT does not count if one_start()."""
     testable = models_of(measures, comparisons).isdisjoint(useless)
     results, verdicts = [], set()
     for one in comparisons:
         e = estimate(measures, one.metric, one.of, one.minus, **filters)
-        verdict = verdict_on(e["low"], e["high"], one) if e["n"] and testable else UNTESTED
-        if one.minus == "distilbert/kd_tinybert" and one_start(measures):
-            verdict = UNTESTED
-        else:
+        counts = one.minus != "distilbert/kd_tinybert" or not one_start(measures)
+        tested = e["n"] and testable and counts
+        verdict = verdict_on(e["low"], e["high"], one) if tested else UNTESTED
+        if counts:
             verdicts.add(verdict)
         results.append(one._asdict() | e | {"verdict": verdict})
     return next((v for v in (FAILS, UNTESTED, OPEN) if v in verdicts), HOLDS), results
@@ -559,8 +547,7 @@ TABLES = {
     "Negation": ("model", None, ("not", "never", "n't", "hardly", "out of scope"),
         "Question (4) of the introduction (A22): right predictions. The paper reports none."),
     "Faithfulness by k": ("model", "k", ("ConfDrop@k", "FlipRate@k"),
-        "Section 4.2 computes k = 3, 5, 10 and prints 3: ConfDrop@k; FlipRate@k. In brackets: k "
-        "random tokens."),
+        "Section 4.2 prints k = 3 alone. ConfDrop@k; FlipRate@k. In brackets: k random tokens."),
     "Faithfulness by explainer": ("model", "explainer", ("ConfDrop@3", "FlipRate@3"),
         "ConfDrop@3; FlipRate@3 for the tokens (LIME: words) that each explainer ranks first. In "
         "brackets: random ones. The intervals stand in tables/estimates.jsonl."),
@@ -591,8 +578,7 @@ def bracketed(baseline):
 
 
 def cell_text(record, n):
-    """Our number with its interval, its baseline in brackets, n where it is not that of the row,
-    and the paper's number."""
+    """Our number, its interval and baseline, n where it is not the row's, the paper's number."""
     sd = bool(METRICS[record["metric"]].paper_sd)  # where the paper prints it
     parts = [estimate_text(record, sd) + bracketed(record["baseline"])]
     if record["n"] != n:
@@ -630,8 +616,7 @@ def table(measures, display_name, heading):
 
 
 def table5(measures, display_name):
-    """Table 5 as Markdown: how many of our seeds predict which polarity (A23), with its mean
-    confidence, and the paper's."""
+    """Table 5: in how many seeds which polarity is predicted (A23), its mean confidence."""
     paper = {  # {05's name of the condition: what BERT, DistilBERT and KD-TinyBERT predict}
         "Original": ("Pos (0.696)", "Pos (0.630)", "Pos (0.678)"),
         "Without “but”": ("Neutral (0.452)", "Pos (0.471)", "Pos (0.503)"),
@@ -649,32 +634,23 @@ def table5(measures, display_name):
 
 
 def size_table(measures, display_name):
-    """Future Work's "tradeoff between efficiency, accuracy, and reasoning fidelity" as Markdown: a
-    line for each model, the largest first. BERT's agreement is that with BERT of the next seed."""
+    """What each model costs, for Future Work's "more aggressively compressed student models", as
+    Markdown: a line for each model, the largest first."""
     models = measures["models"].groupby("model", sort=False).agg(
         {"checkpoint": "first", "layers": "first", "parameters": "first",
          "training_seconds": "median", "milliseconds": "median"})
-    lines = []
-    for row in models.sort_values("parameters", ascending=False, kind="stable").itertuples():
-        model, pair = row.Index, "bert/bert_next" if row.Index == "bert" else f"bert/{row.Index}"
-        accuracy, cosine, jaccard = (
-            estimate_text(estimate(measures, title, of)) for title, of in
-            (("accuracy", model), ("polarity cosine", pair), ("Jaccard@10", pair)))
-        lines.append({"": escaped(display_name(model)),
-                      "checkpoint": escaped(Path(row.checkpoint).name), "layers": row.layers,
-                      "parameters": f"{row.parameters / 1e6:.1f} M",
-                      "training": f"{row.training_seconds:,.0f} s",
-                      "ms": f"{row.milliseconds:.1f}", "accuracy": accuracy,
-                      "polarity cosine with BERT": cosine, "Jaccard@10 with BERT": jaccard})
-    return ("## Size\nFuture Work (Section 6), “more aggressively compressed student models”. "
-            "Training, and ms for a sentence in a forward pass of batches: the median seed, on "
-            "this run’s machine. BERT’s own row: agreement with BERT of the next seed. Small "
-            "rates, and trainings some of which collapse, have no exact 95% interval."
-            f"\n\n{markdown(lines)}")
+    models = models.sort_values("parameters", ascending=False, kind="stable")
+    lines = [{"": escaped(display_name(row.Index)),
+              "checkpoint": escaped(Path(row.checkpoint).name), "layers": row.layers,
+              "parameters": f"{row.parameters / 1e6:.1f} M",
+              "training": f"{row.training_seconds:,.0f} s", "ms": f"{row.milliseconds:.1f}"}
+             for row in models.itertuples()]
+    return ("## Size\nFuture Work (Section 6). Training, and ms for a sentence in a forward pass "
+            "of batches: the median seed, on this run’s machine. What a smaller model keeps: "
+            f"Accuracy and F1, Tables 2 and 3.\n\n{markdown(lines)}")
 
 
 # --- Figures: functions of (measures, artifacts, display_name, ...), which give (figure, caption)
-#
 # display_name(key) is the name in print of a model, a pair, an explainer or a bucket: see main().
 
 COLOURS = {"bert": "#0072B2", "distilbert": "#E69F00", "kd_tinybert": "#009E73",
@@ -795,8 +771,7 @@ def figure8(measures, artifacts, display_name):
     for ax in (left, right):
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7.5)
     return fig, (f"Left (A18): unit SHAP vectors of the predicted class, seed {seed}. Right: the "
-                 "angle between attributions of the polarity score, which needs no choice of a "
-                 "class, all seeds.")
+                 "angle between attributions of the polarity score, all seeds.")
 
 
 def figure9(measures, artifacts, display_name):
@@ -1009,10 +984,6 @@ def summary_md(measures, display_name, claims, beside):
     if others:
         lines.append(f"Claims that one seed alone decides otherwise: {'; '.join(alone)}.")
     lines += beside_md(claims, beside)
-    jaccard, cosine = (three_digits(estimate(measures, title, "bert/bert_next")["mean"])
-                       for title in ("Jaccard@10", "polarity cosine"))
-    lines.append("What to expect without compression, the agreement of BERT with BERT of the next "
-                 f"seed: Jaccard@10 {jaccard}, polarity cosine {cosine}.")
     if any(display_name(model).endswith("*") for model in measures["models"]["model"]):
         lines.append("\\* Not of the type and the size that Section 3.2 gives, see [Size](#size). "
                      "A verdict is on the paper’s pattern, not on its models.")
@@ -1113,7 +1084,8 @@ def main(args):
     report = "\n\n".join([
         "# Faithfulness and reasoning drift: this run against the paper",
         summary_md(measures, display_name, claims, beside),
-        figure("Agreement", dot_plots, "With BERT, by SHAP; KD-aligned follows Future Work.",
+        figure("Agreement", dot_plots, "With BERT, by SHAP; dashed: what to expect without "
+               "compression. KD-aligned follows Future Work.",
                ("polarity cosine", "Jaccard@10"), "bert/"),
         figure("Claims", draw_claims, claims),
         f"## Claims\n{RULE}", claims_md(claims, display_name, beside),

@@ -14,7 +14,6 @@ A number such as A4 is an assumption of ours where the paper is silent or contra
 addition. The README lists them all.
 """
 import argparse
-import errno
 import hashlib
 import json
 import math
@@ -44,7 +43,6 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
                           PretrainedConfig)
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -91,55 +89,40 @@ def load_splits(data):
     """{"train" | "validation" | "test": [{"id": "test-17", "text": str, "label": 0..4}, ...]}. The
     text is untouched (3.3). The id is the split and the row in it, counted from 0. data: a folder
     with train, validation (or dev) and test .jsonl, or a data set of the Hub."""
-    if Path(data).is_dir() or looks_like_a_path(data):
+    if Path(data).is_dir():
         loaded = {}
         for split in SPLITS:
             path = Path(data) / f"{split}.jsonl"
             if split == "validation" and not path.is_file():
                 path = Path(data) / "dev.jsonl"
-            loaded[split] = read_jsonl(path, "--data takes a folder with train, validation (or "
-                                       "dev) and test .jsonl of text and label")
+            loaded[split] = read_jsonl(path, "--data needs train, validation and test .jsonl")
     else:
-        with from_hub(data, "pass --data DIR with its train, validation and test .jsonl"):
+        with from_hub(data, "pass --data DIR, a folder with train, validation and test .jsonl"):
             import datasets  # here: it is slow to import, and a local folder does not need it
             datasets.disable_progress_bars()
             loaded = datasets.load_dataset(data, revision=REVISIONS.get(data))
     return {split: check_rows(data, split, loaded.get(split, ())) for split in SPLITS}
 
 
-def looks_like_a_path(name):
-    """Whether a value that names no folder was meant as one, not as a repository of the Hub."""
-    return (Path(name).exists() or name.count("/") > 1 or name.startswith(tuple("/.~'\""))
-            or name.endswith((".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet"))
-            or "\\" in name)
-
-
 def check_rows(data, split, loaded):
     """The rows of a split with their ids. Stops and names the first that cannot be used."""
     rows = []
     for i, row in enumerate(loaded):
-        place, text, label = f"{data}: {split}-{i}", row.get("text"), row.get("label")
-        if not isinstance(text, str) or not text.strip():
-            stop(f"{place} has the text {text!r}, which is blank or no string; its columns are "
-                 f"{', '.join(row)}")
-        if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-            stop(f"{place} has half of a surrogate pair, which is no text in any encoding")
-        if type(label) is not int or label not in range(len(LABELS)):
-            stop(f"{place} has the label {label!r}, which is no whole number from 0 to 4")
+        text, label = row.get("text"), row.get("label")
+        if (not isinstance(text, str) or not text.strip()
+                or type(label) is not int or label not in range(len(LABELS))):
+            stop(f"{data}: {split}-{i} needs a text that is not blank and a label, a whole number "
+                 f"from 0 to 4. It is {str(row)[:200]}")
         if row.get("label_text") in LABELS[:label] + LABELS[label + 1:]:
-            stop(f"{place} says {row['label_text']!r}, but its label {label} is {LABELS[label]!r}")
+            stop(f"{data}: {split}-{i} says {row['label_text']!r}, but {label} is {LABELS[label]}")
         rows.append({"id": f"{split}-{i}", "text": text, "label": label})
     missing = sorted(set(range(len(LABELS))) - {row["label"] for row in rows})
     if missing:
-        stop(f"{data}: none of the {len(rows)} sentences of {split} has the label {missing[0]}; "
-             "all of 0 to 4 are needed")
+        stop(f"{data}: none of the {len(rows)} sentences of {split} has the label {missing[0]}")
     return rows
 
 
 # --- 3. The classifier (3.2, 3.3)
-
-MODELS_THAT_FIT = "The kit takes encoders such as BERT, DistilBERT, RoBERTa, ELECTRA or ALBERT"
-
 
 def pick_device(name):
     """torch.device for auto, cpu, cuda or cuda:1. A GPU has to use its repeatable algorithms."""
@@ -170,8 +153,6 @@ def load_encoder(checkpoint, seed):
     well, drawn from the same seed. Stops where the checkpoint lacks any other weight of the
     encoder, or brings a classification head of its own.
     """
-    if not Path(checkpoint).is_dir() and looks_like_a_path(checkpoint):
-        stop(f"--checkpoint {checkpoint} is not a folder")
     revision = REVISIONS.get(checkpoint, "main")
     id2label = dict(enumerate(LABELS))
     with from_hub(checkpoint, "pass --checkpoint DIR with its config.json, vocab.txt and weights"):
@@ -184,7 +165,9 @@ def load_encoder(checkpoint, seed):
             fields.pop(ours, None)  # how a model is run is not the checkpoint's to say
         fields |= {"id2label": id2label, "label2id": {label: i for i, label in id2label.items()}}
         config = AutoConfig.for_model(model_type, **fields)
-        tokenizer = load_tokenizer(checkpoint, revision, config)
+        tokenizer = AutoTokenizer.from_pretrained(  # a text's own "[MASK]" or "[SEP]" is text to it
+            checkpoint, revision=revision, config=config, split_special_tokens=True)
+        tokenizer("影")  # an unknown word: an empty vocabulary fails here
         torch.manual_seed(seed)
         model, info = AutoModelForSequenceClassification.from_pretrained(
             checkpoint, revision=revision, config=config, output_loading_info=True,
@@ -204,52 +187,17 @@ def load_encoder(checkpoint, seed):
             and {0, 2, 7} <= {start for start, _ in token_spans(tokenizer, text)[1]}):
         stop(f"the tokenizer of {checkpoint} has to be a fast one (tokenizer.json) with [MASK], "
              "[PAD] and [UNK] that puts [CLS] and [SEP] around a sentence and begins a token with "
-             f"each word. {MODELS_THAT_FIT}")
-    if len(tokenizer) > len(model.get_input_embeddings().weight):
-        stop(f"{checkpoint} has a vocabulary of {len(tokenizer)} wordpieces and embeddings for "
-             f"{len(model.get_input_embeddings().weight)}: they do not belong together")
+             "each word. The kit takes encoders such as BERT, DistilBERT, RoBERTa or ELECTRA")
+    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
     return model.float(), tokenizer
 
 
-def load_tokenizer(checkpoint, revision, config):
-    """The tokenizer of a checkpoint; a text's own "[MASK]" or "[SEP]" is text to it.
-
-    An old checkpoint may not say whether it lower-cases; it does if its vocabulary has no capitals.
-    """
-    settings = {"revision": revision, "config": config, "split_special_tokens": True}
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, **settings)
-    if "do_lower_case" not in get_tokenizer_config(checkpoint, revision=revision):
-        pieces = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
-        has_capitals = any(piece != piece.lower() for piece in pieces)
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, do_lower_case=not has_capitals,
-                                                  **settings)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
-    tokenizer("影")  # an unknown word: an empty vocabulary fails here
-    return tokenizer
-
-
-def check_encoder(model, tokenizer, ids):
-    """Stops unless the explainers can ask this model. It has to know the wordpieces of the text,
-    ids (lists of int), and to give a sentence the same logits alone, padded beside a longer one,
-    and from its embeddings."""
+def check_vocabulary(tokenizer, ids):
+    """Stops if the vocabulary does not know the text, whose wordpieces are ids (lists of int)."""
     unknown = sum(x.count(tokenizer.unk_token_id) for x in ids) / sum(map(len, ids))
     if unknown > 0.1:
         stop(f"{unknown:.0%} of the text's wordpieces are unknown ([UNK]) to the vocabulary of "
              "--checkpoint: it is incomplete, or of another language")
-    short, long = min(ids, key=len), max(ids, key=len)
-    alone, padded = (pad(tokenizer, x, model.device) for x in ([short], [short, long]))
-    model.eval()
-    try:
-        with torch.inference_mode():
-            embedded = model(inputs_embeds=model.get_input_embeddings()(alone["input_ids"]),
-                             attention_mask=alone["attention_mask"]).logits[0]
-            gap = max((x - model(**alone).logits[0]).abs().max()
-                      for x in (embedded, model(**padded).logits[0]))
-    except (TypeError, ValueError, RuntimeError) as error:
-        stop(f"{type(model).__name__} cannot be explained: {one_line(error)}. {MODELS_THAT_FIT}")
-    if gap > 1e-3:
-        stop(f"{type(model).__name__} gives a sentence other logits alone than in a batch or from "
-             f"its embeddings (by {gap:.2g}). {MODELS_THAT_FIT}")
 
 
 def checkpoint_digest(checkpoint):
@@ -262,12 +210,9 @@ def checkpoint_digest(checkpoint):
 
 def load_classifier(artifacts, name, device):
     """(model in eval mode, fp32; tokenizer) of models/<name>, as 01 or 02 saved it."""
-    folder, folders = Path(artifacts) / "models" / name, model_folders(artifacts)
-    if folder not in folders:
-        there = [other.name for other in folders]
-        stop(f"there is no model {name} in {folder.parent} (there: {', '.join(there) or 'none'}); "
-             "01_train.py or 02_distill.py makes it")
-    open(folder / "model.safetensors", "rb").close()  # the library calls a forbidden file missing
+    folder = Path(artifacts) / "models" / name
+    if folder not in model_folders(artifacts):
+        stop(f"there is no model {name} in {folder.parent}; 01_train.py or 02_distill.py makes it")
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return model.float().eval().requires_grad_(False).to(device), tokenizer
@@ -390,15 +335,14 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     numbers of its sentences in the split. Early stopping uses the same loss on the validation split
     (A8). extra_loss(model, hidden, ids, indices, epoch) -> a further term of the training loss;
     hidden: the model's hidden states of the batch, ids: its token ids. Returns the log, one dict
-    per epoch; the model holds the weights of the best epoch and is in eval mode.
-    """
+    per epoch; the model holds the weights of the best epoch and is in eval mode."""
     device, name = model.device, f"{args.model}_{args.seed}"
     precision = pick_precision(args.precision, device)
     used = ("train", "validation")
     ids = {split: encode(tokenizer, [row["text"] for row in splits[split]]) for split in used}
     labels = {split: torch.tensor([row["label"] for row in splits[split]], device=device)
               for split in used}
-    check_encoder(model, tokenizer, ids["train"])
+    check_vocabulary(tokenizer, ids["train"])
 
     def batch_loss(split, indices, epoch):
         batch = [ids[split][i] for i in indices]
@@ -444,10 +388,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
         if not math.isfinite(validation_loss):
             stop(f"the validation loss of {name} is {validation_loss} after epoch {epoch}; "
                  "training diverged. A lower --learning-rate or --precision fp32 usually helps")
-        losses = torch.stack(losses).cpu().numpy()
-        finite = np.isfinite(losses)
-        log.append({"epoch": epoch, "train_loss": losses[finite].mean(),
-                    "batches_without_finite_loss": int((~finite).sum()),
+        log.append({"epoch": epoch, "train_loss": torch.stack(losses).mean().item(),
                     "validation_loss": validation_loss, "validation_accuracy": correct / n,
                     "seconds": time.monotonic() - started})
         print("  ".join(f"{key} {value:.4g}" for key, value in log[-1].items()), flush=True)
@@ -483,15 +424,6 @@ def save_classifier(model, tokenizer, log, args):
 
 
 # --- 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
-
-def cut_to_model_length(tokenizer, text):
-    """The beginning of a text that the model reads: as much as encode() keeps (256 tokens)."""
-    read, (_, spans) = encode(tokenizer, [text])[0][1:-1], token_spans(tokenizer, text)
-    n = len(read)
-    while n < len(spans) and token_ids(tokenizer, text[:spans[n - 1][1]]) != tuple(read[:n]):
-        n -= 1  # a word that is cut in two can have other wordpieces
-    return text[:spans[n - 1][1]] if n < len(spans) else text
-
 
 def token_ids(tokenizer, text):
     """The wordpiece ids of a text, without [CLS] and [SEP], as predict_proba takes them."""
@@ -609,8 +541,7 @@ MADE = ("subset.jsonl", "models/*", "explanations/*", "probes/*")  # each from o
 
 def device_and_text(args):
     """(device, splits) of a stage, whose text must be that of the run. As long as nothing is made,
-    settings/environment.json is written too: what the run began on, for the report, which nothing
-    compares."""
+    settings/environment.json is written too: what the run began on, for the report."""
     device, splits = pick_device(args.device), load_splits(args.data)
     artifacts = Path(args.artifacts)
     if not any_made(artifacts, MADE):
@@ -645,8 +576,7 @@ def pin_settings(artifacts, name, settings, files, **notes):
     anything is there that was made with the first ones. What was made without settings stops too.
 
     settings: what decides the result, a dict that JSON can hold. files: what is made with them, as
-    patterns of paths below artifacts. notes: written beside the settings, never compared.
-    """
+    patterns of paths below artifacts. notes: written beside the settings, never compared."""
     artifacts, settings = Path(artifacts), jsonable(settings)
     path, pinned = artifacts / "settings" / f"{name}.json", {}
     if path.is_file():
@@ -693,34 +623,25 @@ def load_subset(artifacts):
 def explain_all(path, rows, explain):
     """{id: explained row}: the rows that are not yet in the file are explained and appended to it.
     explain(row) -> dict to add to the row. A line that an interruption cut off is made again. Stops
-    at the end if explain raised ArithmeticError for some, which are then not in the file."""
-    done, failed = explained_rows(path), []
+    where explain raises ArithmeticError."""
+    done = explained_rows(path)
     todo = [row for row in rows if row["id"] not in done]
     write_jsonl(path, done.values())
-    print(f"{path.stem}: {len(rows) - len(todo)} sentences already explained, {len(todo)} "
-          "remaining", flush=True)
+    print(f"{path.stem}: {len(rows) - len(todo)} explained, {len(todo)} remaining", flush=True)
     with open(path, "a", encoding="utf-8") as file:
         for row in progress(todo, path.stem, "sentence"):
             try:
                 done[row["id"]] = jsonable(row | explain(row))
             except ArithmeticError as error:
-                failed.append(f"{row['id']} ({error})")
-                continue
+                stop(f"{path.stem}: {error}. The same command with --device cpu usually goes on")
             file.write(json.dumps(done[row["id"]], allow_nan=False) + "\n")
             file.flush()
-    if failed:
-        stop(f"{path.stem}: {len(failed)} sentences could not be explained, the others are. The "
-             f"same command with --device cpu usually explains them too. The first: {failed[0]}")
     return done
 
 
 def explained_rows(path):
-    """{id: row} of the complete lines of an explanation, {} if there is none. The last line is
-    complete if it ends."""
-    if not path.is_file():
-        return {}
-    complete = path.read_bytes().rpartition(b"\n")[0]
-    return {row["id"]: row for row in parse_jsonl(path, complete)}
+    """{id: row} of the complete lines of an explanation, {} if there is none."""
+    return {row["id"]: row for row in read_jsonl(path, torn=True)} if path.is_file() else {}
 
 
 def load_explanations(artifacts, model, seed, method, subset):
@@ -741,15 +662,14 @@ def load_explanations(artifacts, model, seed, method, subset):
 def explained_models(args, subset):
     """[(model, seed), ...] of --model and --seed, or of all models, that are there and have SHAP
     explanations of all sentences."""
-    found = []
-    for folder in model_folders(args.artifacts):
-        model, _, seed = folder.name.rpartition("_")
-        if args.model in (None, model) and (args.model is None or seed == str(args.seed)):
-            if load_explanations(args.artifacts, model, seed, "shap", subset):
-                found.append((model, int(seed)))
+    wanted, found = f"{args.model}_{args.seed}" if args.model else "any model", []
+    for name in [folder.name for folder in model_folders(args.artifacts)]:
+        model, _, seed = name.rpartition("_")
+        if (wanted in ("any model", name)
+                and load_explanations(args.artifacts, model, seed, "shap", subset)):
+            found.append((model, int(seed)))
     if not found:
-        which = f"{args.model}_{args.seed}" if args.model else "any model"
-        stop(f"{args.artifacts} has no SHAP explanations of {which}; 03_explain.py makes them")
+        stop(f"{args.artifacts} has no SHAP explanations of {wanted}; 03_explain.py makes them")
     return in_order(found)
 
 
@@ -769,17 +689,13 @@ def write_json(path, value):
     write_text(path, json.dumps(jsonable(value), indent=1, allow_nan=False) + "\n")
 
 
-def read_jsonl(path, hint="an earlier stage writes it"):
-    """The objects of a file, one a line. Stops and names the line that is not a JSON object."""
+def read_jsonl(path, hint="an earlier stage writes it", torn=False):
+    """The objects of a file, one a line. Stops and names the line that is not a JSON object. torn:
+    leaves out a last line that does not end, as an interruption leaves it."""
     if not Path(path).is_file():
         stop(f"{path} is missing; {hint}")
-    return parse_jsonl(path, Path(path).read_bytes())
-
-
-def parse_jsonl(path, content):
-    """The objects of the content, bytes, of a file."""
-    rows = []
-    for number, line in enumerate(content.split(b"\n"), 1):
+    lines, rows = Path(path).read_bytes().split(b"\n"), []
+    for number, line in enumerate(lines[:-1] if torn else lines, 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except ValueError as error:
@@ -799,11 +715,8 @@ def write_text(path, text):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)  # of a full disk
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def jsonable(value):
@@ -827,21 +740,18 @@ def digest(value):
 
 def cli(doc, *flags):
     """The parser of a script with this docstring, with those flags that several scripts share."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 shows ? for “
-        if hasattr(stream, "reconfigure"):  # a notebook's stream, or a closed one, has not
-            stream.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
                                      allow_abbrev=False)
     parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
     shared = {
-        "--artifacts": {"default": "artifacts", "metavar": "DIR", "type": utf8,
-                        "help": "the folder through which the stages pass their files"},
+        "--artifacts": {"default": "artifacts", "metavar": "DIR", "help": "the files of a run"},
         "--data": {"default": DATASET, "metavar": "ID|DIR", "help": "a data set of the Hub, or a "
                    "folder with train, validation (or dev) and test .jsonl of text and label"},
-        "--device": {"default": "auto",
-                     "help": "cpu, cuda or cuda:1; auto is the GPU if there is one"},
+        "--device": {"default": "auto", "help": "cpu, cuda or cuda:1; auto is a GPU if possible"},
         "--seed": {"type": positive_int, "default": SEED, "help": "the model's training seed: of "
-                   "head, order and dropout; a student has its teacher's"}}
+                   "head, order and dropout; a student has its teacher's"},
+        "--model": {"type": model_name, "help": "only this model of --seed, which 03 explained; "
+                    "without it all models of all seeds"}}
     for flag in ("--artifacts", *flags):
         parser.add_argument(flag, **shared[flag])
     return parser
@@ -853,24 +763,14 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 def number_from(least, largest, kind=float):
     """A parser of numbers from least to largest."""
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= largest:
-            what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {what} from {least} to {largest}")
-        return value
-    return parse
+    def number(text):
+        if not least <= kind(text) <= largest:
+            raise argparse.ArgumentTypeError(f"{text} is not from {least} to {largest}")
+        return kind(text)
+    return number
 
 
 positive_int = number_from(1, 2**32 - 1, int)  # NumPy and PyTorch take such a seed
-
-
-def utf8(text):
-    """The name of a folder to write to. Raises ValueError if it is not valid UTF-8."""
-    return text.encode().decode()
 
 
 def model_name(text):
@@ -887,24 +787,17 @@ def progress(items, what, unit):
 
 
 def run(main, args):
-    """Call a stage's main(args) and print its time. Ctrl-C, an output that is read no further (by
-    head) and what the system refuses (a missing file, a full disk) end it in one line."""
+    """Call a stage's main(args) and print its time. Ctrl-C and what the system refuses (a missing
+    file, a full disk) end it in one line."""
     started = time.monotonic()
     try:
         main(args)
         print(f"{Path(sys.argv[0]).stem}: {time.monotonic() - started:.0f} s", flush=True)
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there")
-    except BrokenPipeError:
-        sys.stdout = None  # else Python complains of it once more at its end
-        stop("nobody reads the output any longer; what is finished is kept")
     except (OSError, SafetensorError) as error:
-        of_disk = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-        hint = ""
-        if getattr(error, "errno", None) in of_disk or "I/O error" in str(error):
-            hint = (". If the disk is full, or the folder cannot be written, --artifacts DIR "
-                    "(ARTIFACTS=DIR for run_all.sh) writes elsewhere")
-        stop(f"{one_line(error)}. What is finished is kept{hint}")
+        stop(f"{one_line(error)}. What is finished is kept. If the disk is full, or the folder "
+             "cannot be written, --artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
 
 
 @contextmanager
@@ -919,9 +812,9 @@ def from_hub(name, offline_hint):
         if Path(name).is_dir():
             stop(f"the folder {name} could not be loaded: {one_line(error)}. It needs config.json, "
                  "weights and a vocabulary; git lfs pull fetches what is a Git-LFS pointer")
-        stop(f"{name} could not be loaded from the Hub ({one_line(error)}). On Kaggle turn the "
-             f"Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 takes what an "
-             "earlier run downloaded")
+        stop(f"{name} is no folder here, and could not be loaded from the Hub ({one_line(error)}). "
+             f"On Kaggle turn the Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 "
+             "takes what an earlier run downloaded")
 
 
 def one_line(error):
