@@ -305,8 +305,7 @@ def display_names(models):
     for row in models.drop_duplicates("model").itertuples():
         # Layers, whole millions of parameters: 3.2's 110 M of BERT-base are 109.5 M.
         size = (12, 109) if row.model == "bert" else (6, 66)
-        own = (row.type in ("bert", "distilbert")
-               and (row.layers, row.parameters // 10**6) == size)
+        own = row.type in ("bert", "distilbert") and (row.layers, row.parameters // 10**6) == size
         names[row.model] = MODELS.get(row.model, row.model) + ("" if own else "*")
     return names
 
@@ -634,8 +633,7 @@ def table5(measures, display_name):
 
 
 def size_table(measures, display_name):
-    """What each model costs, for Future Work's "more aggressively compressed student models", as
-    Markdown: a line for each model, the largest first."""
+    """What each model costs, as Markdown: a line for each model, the largest first."""
     models = measures["models"].groupby("model", sort=False).agg(
         {"checkpoint": "first", "layers": "first", "parameters": "first",
          "training_seconds": "median", "milliseconds": "median"})
@@ -645,9 +643,9 @@ def size_table(measures, display_name):
               "parameters": f"{row.parameters / 1e6:.1f} M",
               "training": f"{row.training_seconds:,.0f} s", "ms": f"{row.milliseconds:.1f}"}
              for row in models.itertuples()]
-    return ("## Size\nFuture Work (Section 6). Training, and ms for a sentence in a forward pass "
-            "of batches: the median seed, on this run’s machine. What a smaller model keeps: "
-            f"Accuracy and F1, Tables 2 and 3.\n\n{markdown(lines)}")
+    return ("## Size\nFuture Work (Section 6), “more aggressively compressed student models”: the "
+            "cost, in the median seed and on this run’s machine; ms for a sentence, in batches. "
+            f"What they keep: Accuracy and F1, Tables 2 and 3.\n\n{markdown(lines)}")
 
 
 # --- Figures: functions of (measures, artifacts, display_name, ...), which give (figure, caption)
@@ -798,10 +796,9 @@ def figure9(measures, artifacts, display_name):
 
 STYLE = """:root{color-scheme:light dark;font:16px/1.65 system-ui,sans-serif}
 body{max-width:76rem;margin:0 auto;padding:0 1rem}h3,h4,p{margin:.3rem 0;overflow-wrap:anywhere}
-article{border-top:1px solid #8888;padding:.7rem 0 1rem}
+article{border-top:1px solid #8888;padding:.7rem 0 1rem}i{font-style:normal}
 .models{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr));gap:1rem}
-i{font-style:normal}small,b,sub{font-size:.7em;font-weight:normal}
-.p{background:rgba(0,114,178,var(--a))}
+small,b,sub{font-size:.7em;font-weight:normal}.p{background:rgba(0,114,178,var(--a))}
 .n{background:rgba(213,94,0,var(--a));text-decoration:underline dotted}"""
 
 
@@ -876,8 +873,8 @@ whether the paper’s own means lie inside the ranges; in part: it prints some o
 **Intervals** count seeds and sentences (or pairs of adjectives) as random draws, n in all, and are
 cut at the values that are possible. †: all values are equal; the interval is ± 3.7 / the number of
 values of one seed. In a run of one seed they cover sentences alone, and a verdict is of this one
-training. In a run of several, values of one seed have no interval and decide nothing: so claim 6 is
-undecided there, for LIME, on which it rests, explains the first seed alone in run_all.sh.
+training. In a run of several, values of one seed have no interval and decide nothing: so claim 6,
+which rests on LIME for the first seed alone, is undecided there.
 
 **Errors.** With two or more seeds, if the intervals have their 95% coverage, a claim is wrongly
 found to hold in at most 2.5% of runs, and wrongly found not to hold in up to 2.5% for each of its
@@ -1084,8 +1081,7 @@ def main(args):
     report = "\n\n".join([
         "# Faithfulness and reasoning drift: this run against the paper",
         summary_md(measures, display_name, claims, beside),
-        figure("Agreement", dot_plots, "With BERT, by SHAP; dashed: what to expect without "
-               "compression. KD-aligned follows Future Work.",
+        figure("Agreement", dot_plots, "With BERT, by SHAP. Dashed: without compression.",
                ("polarity cosine", "Jaccard@10"), "bert/"),
         figure("Claims", draw_claims, claims),
         f"## Claims\n{RULE}", claims_md(claims, display_name, beside),

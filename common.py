@@ -154,7 +154,6 @@ def load_encoder(checkpoint, seed):
     encoder, or brings a classification head of its own.
     """
     revision = REVISIONS.get(checkpoint, "main")
-    id2label = dict(enumerate(LABELS))
     with from_hub(checkpoint, "pass --checkpoint DIR with its config.json, vocab.txt and weights"):
         fields, _ = PretrainedConfig.get_config_dict(checkpoint, revision=revision)
         if not fields:
@@ -163,7 +162,8 @@ def load_encoder(checkpoint, seed):
         for ours in ("num_labels", "is_decoder", "return_dict", "torchscript", "output_attentions",
                      "output_hidden_states", "chunk_size_feed_forward"):
             fields.pop(ours, None)  # how a model is run is not the checkpoint's to say
-        fields |= {"id2label": id2label, "label2id": {label: i for i, label in id2label.items()}}
+        fields |= {"id2label": dict(enumerate(LABELS)),
+                   "label2id": {label: i for i, label in enumerate(LABELS)}}
         config = AutoConfig.for_model(model_type, **fields)
         tokenizer = AutoTokenizer.from_pretrained(  # a text's own "[MASK]" or "[SEP]" is text to it
             checkpoint, revision=revision, config=config, split_special_tokens=True)
@@ -190,14 +190,6 @@ def load_encoder(checkpoint, seed):
              "each word. The kit takes encoders such as BERT, DistilBERT, RoBERTa or ELECTRA")
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
     return model.float(), tokenizer
-
-
-def check_vocabulary(tokenizer, ids):
-    """Stops if the vocabulary does not know the text, whose wordpieces are ids (lists of int)."""
-    unknown = sum(x.count(tokenizer.unk_token_id) for x in ids) / sum(map(len, ids))
-    if unknown > 0.1:
-        stop(f"{unknown:.0%} of the text's wordpieces are unknown ([UNK]) to the vocabulary of "
-             "--checkpoint: it is incomplete, or of another language")
 
 
 def checkpoint_digest(checkpoint):
@@ -342,7 +334,10 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     ids = {split: encode(tokenizer, [row["text"] for row in splits[split]]) for split in used}
     labels = {split: torch.tensor([row["label"] for row in splits[split]], device=device)
               for split in used}
-    check_vocabulary(tokenizer, ids["train"])
+    unknown = sum(x.count(tokenizer.unk_token_id) for x in ids["train"])
+    if unknown > 0.1 * sum(map(len, ids["train"])):
+        stop(f"{unknown} wordpieces of the training text are unknown ([UNK]) to the vocabulary of "
+             "--checkpoint: it is incomplete, or of another language")
 
     def batch_loss(split, indices, epoch):
         batch = [ids[split][i] for i in indices]
@@ -748,8 +743,7 @@ def cli(doc, *flags):
         "--data": {"default": DATASET, "metavar": "ID|DIR", "help": "a data set of the Hub, or a "
                    "folder with train, validation (or dev) and test .jsonl of text and label"},
         "--device": {"default": "auto", "help": "cpu, cuda or cuda:1; auto is a GPU if possible"},
-        "--seed": {"type": positive_int, "default": SEED, "help": "the model's training seed: of "
-                   "head, order and dropout; a student has its teacher's"},
+        "--seed": {"type": positive_int, "default": SEED, "help": "the seed of a model's training"},
         "--model": {"type": model_name, "help": "only this model of --seed, which 03 explained; "
                     "without it all models of all seeds"}}
     for flag in ("--artifacts", *flags):

@@ -14,8 +14,8 @@ import pytest
 import tokenizers
 import torch
 import transformers
-from common import (LABELS, check_vocabulary, encode, explain_shap, load_classifier, load_encoder,
-                    load_splits, mean_embedding, predict_proba, progress, read_json, run,
+from common import (LABELS, encode, explain_shap, fit, load_classifier, load_encoder, load_splits,
+                    mean_embedding, predict_proba, progress, read_json, run,
                     save_classifier, token_spans)
 from conftest import ROOT
 from safetensors import SafetensorError
@@ -146,7 +146,7 @@ def test_the_names_of_labels_may_be_others_or_ours(text):
     ([{"text": " ", "label": 0}], "It is {'text': ' ', 'label': 0}"),
     ([{"text": None, "label": 0}], "It is {'text': None, 'label': 0}"),
     ([{"text": 2012, "label": 0}], "It is {'text': 2012, 'label': 0}"),
-    ([{"text": "a", "label": 0, "label_text": "negative"}], "says 'negative', but 0 is very negative"),
+    ([{"text": "a", "label": 0, "label_text": "negative"}], "but 0 is very negative"),
     ([{"sentence": "a", "label": 0}], "It is {'sentence': 'a', 'label': 0}"),
     ([], "none of the 0 sentences of test has the label 0"),
     (CLASSES[:3], "none of the 3 sentences of test has the label 3"),
@@ -350,11 +350,10 @@ def test_tokenizers_that_cannot_be_explained_are_refused(with_tokenizer, capsys)
 
 
 def test_text_of_another_language_is_refused(tiny, capsys):
-    tokenizer, texts = tiny[1], ["a good film"] * 9
-    check_vocabulary(tokenizer, encode(tokenizer, [*texts, "影"]))
+    rows = [{"text": text, "label": 0} for text in ("a good film", "这部电影很好看")]
     with pytest.raises(SystemExit) as stopped:
-        check_vocabulary(tokenizer, encode(tokenizer, [*texts, "这部电影很好看"]))
-    one_line(stopped.value.code, capsys.readouterr().err, "of the text's wordpieces are unknown")
+        fit(*tiny, {"train": rows, "validation": rows}, None, training_args(""))
+    one_line(stopped.value.code, capsys.readouterr().err, "wordpieces are unknown")
 
 
 def test_a_student_of_another_vocabulary_is_refused_before_training(smoke, tmp_path, call):
