@@ -151,9 +151,8 @@ def main(args):
         return
 
     model, tokenizer = load_classifier(artifacts, name, device)
-    rows = subset
-    if args.first_per_class:
-        rows = pd.DataFrame(subset).groupby("label").head(args.first_per_class).to_dict("records")
+    first = args.first_per_class or args.per_class
+    rows = pd.DataFrame(subset).groupby("label").head(first).to_dict("records")
     probabilities = predict_proba(model, tokenizer, [row["text"] for row in rows])
     rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
             for row, p in zip(rows, probabilities)]

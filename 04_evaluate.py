@@ -101,8 +101,7 @@ def changed_inputs(tokenizer, row, k):
 
 def drop_and_flip(row, p):
     """3.7 (1), for a sentence x and its changed form x' with probabilities p (5,). The drop is
-    p(y|x) - p(y|x'), where y is the class predicted for x (A14). It is a flip when another class is
-    predicted for x'."""
+    p(y|x) - p(y|x'), where y is the class predicted for x (A14); a flip, if x' has another."""
     y = row["predicted"]
     return row["probabilities"][y] - p[y], p.argmax() != y
 
@@ -200,8 +199,7 @@ def relative_completeness_gap(row):
 
 def pairs_of(model, seed):
     """[(pair, model and seed of its first)] in which this model is the second: the paper's pairs
-    (3.7 (2)), BERT with each further model, and "bert/bert_next", BERT of a seed with BERT of
-    seed + 1."""
+    (3.7 (2)), BERT with each further model, and "bert/bert_next", BERT of seed - 1 and seed."""
     if model == "bert":
         return [("bert/bert_next", "bert", seed - 1)]
     pairs = [pair for pair in PAIRS if pair.endswith(f"/{model}")] or [f"bert/{model}"]
@@ -231,16 +229,14 @@ def check_tokens(first, second, names):
 
 def measure_model(artifacts, name, methods, test, device):
     """{measure: rows} of what is of one model alone. test: the test split. training_seconds are of
-    all epochs, also those after the best one; milliseconds, those of predict_proba() for one of the
-    explained sentences, with tokenizing and padding."""
+    all epochs, also those after the best one; milliseconds, those of predict_proba() for a test
+    sentence, with tokenizing and padding."""
     model, tokenizer = load_classifier(artifacts, name, device)
     log = read_json(artifacts / "models" / name / "training_log.json")
     trained = read_json(artifacts / "settings" / f"{name.rpartition('_')[0]}.json")
-    p = predict_proba(model, tokenizer, [row["text"] for row in test])
-    texts = [row["text"] for row in methods["shap"]]
     started = time.perf_counter()
-    predict_proba(model, tokenizer, texts)
-    milliseconds = 1000 * (time.perf_counter() - started) / len(texts)
+    p = predict_proba(model, tokenizer, [row["text"] for row in test])
+    milliseconds = 1000 * (time.perf_counter() - started) / len(test)
     return {
         "predictions": [{"id": row["id"], "label": row["label"], "predicted": int(q.argmax()),
                          "confidence": q.max(), "right": bool(q.argmax() == row["label"])}

@@ -899,8 +899,6 @@ def claims_md(claims, display_name, beside):
         for one in claim["comparisons"]:
             must = [f"{sign} {one[key]:g}" for sign, key in ((">", "above"), ("<", "below"))
                     if one[key] is not None]
-            if one["verdict"] == UNTESTED:
-                must.append(UNTESTED)
             ours.append(f"{escaped(comparison_text(one, display_name))}: {estimate_text(one)} "
                         f"({', '.join(must)})")
             of_seeds.append(" ".join(three_digits(one["seeds"].get(seed, np.nan))
@@ -1105,8 +1103,6 @@ def main(args):
         cases_md(measures, artifacts), made_with(artifacts)])
     write_text(artifacts / "report.md", f"{report}\n")
     write_text(artifacts / "explanations.html", page_html(measures, artifacts, display_name))
-    for claim in claims:
-        print(f"{claim['claim']:2} {claim['verdict']:13} {claim['quote'][:75]}")
     print(f"wrote {artifacts / 'report.md'} and explanations.html")
 
 

@@ -617,8 +617,7 @@ def load_subset(artifacts):
 
 def explain_all(path, rows, explain):
     """{id: explained row}: the rows that are not yet in the file are explained and appended to it.
-    explain(row) -> dict to add to the row. A line that an interruption cut off is made again. Stops
-    where explain raises ArithmeticError."""
+    explain(row) -> dict to add; an ArithmeticError of it stops. A torn line is made again."""
     done = explained_rows(path)
     todo = [row for row in rows if row["id"] not in done]
     write_jsonl(path, done.values())
@@ -655,8 +654,7 @@ def load_explanations(artifacts, model, seed, method, subset):
 
 
 def explained_models(args, subset):
-    """[(model, seed), ...] of --model and --seed, or of all models, that are there and have SHAP
-    explanations of all sentences."""
+    """[(model, seed), ...] of all models, or of --model and --seed, that SHAP explained in full."""
     wanted, found = f"{args.model}_{args.seed}" if args.model else "any model", []
     for name in [folder.name for folder in model_folders(args.artifacts)]:
         model, _, seed = name.rpartition("_")
