@@ -336,7 +336,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
               for split in used}
     unknown = sum(x.count(tokenizer.unk_token_id) for x in ids["train"])
     if unknown > 0.1 * sum(map(len, ids["train"])):
-        stop(f"{unknown} wordpieces of the training text are unknown ([UNK]) to the vocabulary of "
+        stop("more than 10% of the text's wordpieces are unknown ([UNK]) to the vocabulary of "
              "--checkpoint: it is incomplete, or of another language")
 
     def batch_loss(split, indices, epoch):

@@ -353,7 +353,7 @@ def test_text_of_another_language_is_refused(tiny, capsys):
     rows = [{"text": text, "label": 0} for text in ("a good film", "这部电影很好看")]
     with pytest.raises(SystemExit) as stopped:
         fit(*tiny, {"train": rows, "validation": rows}, None, training_args(""))
-    one_line(stopped.value.code, capsys.readouterr().err, "wordpieces are unknown")
+    one_line(stopped.value.code, capsys.readouterr().err, "text's wordpieces are unknown")
 
 
 def test_a_student_of_another_vocabulary_is_refused_before_training(smoke, tmp_path, call):
