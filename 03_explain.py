@@ -25,10 +25,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, delete_measures_of, device_and_text,
-                    encode, explain_all, explain_shap, explained_rows, load_classifier, load_subset,
-                    mean_embedding, model_name, pad, pick_precision, pin_settings, positive_int,
-                    predict_proba, run, sentence_seed, stop, token_spans, write_jsonl)
+from common import (LABELS, PER_CLASS, SEED, SHAP_EVALS, cli, cut_to_model_length,
+                    delete_measures_of, device_and_text, encode, explain_all, explain_shap,
+                    explained_rows, load_classifier, load_subset, mean_embedding, model_name, pad,
+                    pick_precision, pin_settings, positive_int, predict_proba, run, sentence_seed,
+                    stop, token_spans, write_jsonl)
 
 LIME_SAMPLES, LIME_FEATURES = 5000, 10  # 3.6
 POLARITY_OUTPUT = len(LABELS)  # LIME explains a sixth output too: the polarity score
@@ -106,8 +107,7 @@ def explain_ig(model, tokenizer, text, reference, steps=IG_STEPS):
     with torch.no_grad():
         p_start, p_end = probabilities(torch.stack([start, end])).cpu().numpy()
     tokens, spans = token_spans(tokenizer, text)
-    unread = np.zeros((len(tokens) + 2 - len(phi), len(LABELS)))  # of a text that encode() cuts
-    return {"tokens": tokens, "spans": spans, "attributions": np.concatenate([phi[1:-1], unread]),
+    return {"tokens": tokens, "spans": spans, "attributions": phi[1:-1],
             "special_attributions": phi[[0, -1]], "base_values": p_start,
             "completeness_gap": np.abs(phi.sum(0) - (p_end - p_start))}
 
@@ -153,9 +153,13 @@ def main(args):
     model, tokenizer = load_classifier(artifacts, name, device)
     first = args.first_per_class or args.per_class
     rows = pd.DataFrame(subset).groupby("label").head(first).to_dict("records")
-    probabilities = predict_proba(model, tokenizer, [row["text"] for row in rows])
-    rows = [row | {"probabilities": p.tolist(), "predicted": int(p.argmax())}
-            for row, p in zip(rows, probabilities)]
+    read = [cut_to_model_length(tokenizer, row["text"]) for row in rows]
+    cut = sum(text != row["text"] for text, row in zip(read, rows))
+    if cut:
+        print(f"{cut} of {len(rows)} texts are longer than the model reads; what it reads of them "
+              "is explained")
+    rows = [row | {"text": text, "probabilities": p.tolist(), "predicted": int(p.argmax())}
+            for row, text, p in zip(rows, read, predict_proba(model, tokenizer, read))]
     reference = mean_embedding(model, tokenizer, splits["train"])
     precision = pick_precision(args.lime_precision, device)
 

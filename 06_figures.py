@@ -18,17 +18,15 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, in_order,
-                    kit_commit, load_explanations, load_subset, predicted_attributions, read_json,
-                    read_jsonl, run, stop, write_jsonl, write_text)
+from common import (LABELS, MODELS, PAIRS, PAPER_MODELS, SPLITS, cli, in_order, kit_commit,
+                    load_explanations, load_subset, predicted_attributions, read_json, read_jsonl,
+                    run, stop, write_jsonl, write_text)
 
 import matplotlib.pyplot as plt  # after common, which chooses where it draws
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
-from sklearn.preprocessing import normalize
 
 EXPLAINERS = {"shap": "SHAP", "lime": "LIME", "ig": "IG",
               "shap_mask": "SHAP with [MASK] as reference",
@@ -97,15 +95,18 @@ METRICS = {
                          (0.100, 0.107, 0.110), "random_drop", 3, SIGNED),
     "ConfDrop@3 − random": Metric("faithfulness", "drop_over_random", k=3, limits=SIGNED),
     "ConfDrop@3, replaced by [MASK]": Metric("faithfulness", "masked_drop", k=3, limits=SIGNED),
-    "FlipRate@3": Metric("faithfulness", "flip", (0.447, 0.393, 0.000), (), "random_flip", 3),
+    "FlipRate@3": Metric("faithfulness", "flip", (0.447, 0.393, 0.000), baseline="random_flip",
+                         k=3),
     "FlipRate@3 − random": Metric("faithfulness", "flip_over_random", k=3, limits=SIGNED),
     "FlipRate@3, replaced by [MASK]": Metric("faithfulness", "masked_flip", k=3),
     "ConfDrop@k": Metric("faithfulness", "confidence_drop", baseline="random_drop", limits=SIGNED),
     "FlipRate@k": Metric("faithfulness", "flip", baseline="random_flip"),
-    "short-token ratio": Metric("short_tokens", "short_token_ratio", (0.335, 0.352, 0.330), (),
-                                "short_share_of_words"),
-    "Jaccard@10": Metric("agreement", "jaccard", (0.468, 0.453, 0.449), (), "chance_jaccard", 10),
-    "Overlap@10": Metric("agreement", "overlap", (0.625, 0.608, 0.602), (), "chance_overlap", 10),
+    "short-token ratio": Metric("short_tokens", "short_token_ratio", (0.335, 0.352, 0.330),
+                                baseline="short_share_of_words"),
+    "Jaccard@10": Metric("agreement", "jaccard", (0.468, 0.453, 0.449), baseline="chance_jaccard",
+                         k=10),
+    "Overlap@10": Metric("agreement", "overlap", (0.625, 0.608, 0.602), baseline="chance_overlap",
+                         k=10),
     "cosine": Metric("direction", "cosine", (0.720, 0.592, 0.566), (0.351, 0.430, 0.429),
                      limits=SIGNED),
     "variance of the cosine": Metric("direction", "cosine_deviation",
@@ -446,7 +447,8 @@ def verdict_on(low, high, comparison):
 
 
 def learned_nothing(measures, **filters):
-    """The models for which the interval of this difference does not lie above 0."""
+    """The models that are not shown to be more accurate than the most frequent class: the interval
+    of the difference does not lie above 0."""
     title = "accuracy − most frequent class"
     return [model for model in measures["models"]["model"].unique()
             if estimate(measures, title, model, **filters)["low"] <= 0]
@@ -633,19 +635,28 @@ def table5(measures, display_name):
 
 
 def size_table(measures, display_name):
-    """What each model costs, as Markdown: a line for each model, the largest first."""
+    """Future Work's "tradeoff between efficiency, accuracy, and reasoning fidelity" as Markdown: a
+    line for each model, the largest first. BERT's agreement is that with BERT of the next seed."""
     models = measures["models"].groupby("model", sort=False).agg(
         {"checkpoint": "first", "layers": "first", "parameters": "first",
          "training_seconds": "median", "milliseconds": "median"})
-    models = models.sort_values("parameters", ascending=False, kind="stable")
-    lines = [{"": escaped(display_name(row.Index)),
-              "checkpoint": escaped(Path(row.checkpoint).name), "layers": row.layers,
-              "parameters": f"{row.parameters / 1e6:.1f} M",
-              "training": f"{row.training_seconds:,.0f} s", "ms": f"{row.milliseconds:.1f}"}
-             for row in models.itertuples()]
-    return ("## Size\nFuture Work (Section 6), “more aggressively compressed student models”: the "
-            "cost, in the median seed and on this run’s machine; ms for a sentence, in batches. "
-            f"What they keep: Accuracy and F1, Tables 2 and 3.\n\n{markdown(lines)}")
+    lines = []
+    for row in models.sort_values("parameters", ascending=False, kind="stable").itertuples():
+        model, pair = row.Index, "bert/bert_next" if row.Index == "bert" else f"bert/{row.Index}"
+        accuracy, cosine, jaccard = (
+            estimate_text(estimate(measures, title, of)) for title, of in
+            (("accuracy", model), ("polarity cosine", pair), ("Jaccard@10", pair)))
+        lines.append({"": escaped(display_name(model)),
+                      "checkpoint": escaped(Path(row.checkpoint).name), "layers": row.layers,
+                      "parameters": f"{row.parameters / 1e6:.1f} M",
+                      "training": f"{row.training_seconds:,.0f} s",
+                      "ms": f"{row.milliseconds:.1f}", "accuracy": accuracy,
+                      "polarity cosine with BERT": cosine, "Jaccard@10 with BERT": jaccard})
+    return ("## Size\nFuture Work (Section 6), “more aggressively compressed student models”. "
+            "Training, and ms for a sentence in a forward pass of batches: the median seed, on "
+            "this run’s machine. BERT’s own row: agreement with BERT of the next seed. Small "
+            "rates, and trainings some of which collapse, have no exact 95% interval."
+            f"\n\n{markdown(lines)}")
 
 
 # --- Figures: functions of (measures, artifacts, display_name, ...), which give (figure, caption)
@@ -741,35 +752,20 @@ def dot_plots(measures, artifacts, display_name, caption, titles, prefix=""):
 
 
 def figure8(measures, artifacts, display_name):
-    """4.4: orientations of SHAP vectors. The projection only illustrates (A18): its dimension i is
-    the token at position i, which is another token in every sentence. The angle measures."""
-    seed, subset = seeds_of(measures)[0], load_subset(artifacts)
-    vectors = []  # of the 150 sentences of the first model, then of the second, ...
-    for model in PAPER_MODELS:
-        vectors += map(predicted_attributions,
-                       load_explanations(artifacts, model, seed, "shap", subset))
-    padded = np.zeros((len(vectors), max(2, *map(len, vectors))))  # PCA needs two columns
-    for row, phi in zip(padded, vectors):
-        row[:len(phi)] = phi
-    clouds = np.split(PCA(2, svd_solver="full").fit_transform(normalize(padded)), 3)
-    fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.6))
-    for model, mark, cloud in zip(PAPER_MODELS, "o^s", clouds):
-        left.scatter(*cloud.T, s=14, marker=mark, facecolor="none", edgecolor=COLOURS[model],
-                     linewidth=0.8, label=display_name(model))
+    """4.4: orientations of SHAP vectors: the angle, not the paper's projection, whose dimension i
+    is the token at position i, which is another token in every sentence (A18)."""
+    fig, ax = plt.subplots(figsize=(4, 3.6))
     for pair in ("bert/distilbert", "bert/kd_tinybert", "bert/kd_aligned", "bert/bert_next"):
         cosines = values_of(measures, "polarity cosine", pair).dropna()
         if len(cosines):
             angles = np.degrees(np.arccos(cosines.clip(-1, 1)))
-            right.hist(angles, range(0, 181, 10), weights=np.full(len(angles), 100 / len(angles)),
-                       histtype="step", color=COLOURS.get(pair.rpartition("/")[2], "black"),
-                       label=f"{display_name(pair)}: median {angles.median():.0f}°", linewidth=1.5)
-    left.set(title="Illustration: two principal components", xticks=[], yticks=[])
-    right.set(title="Measurement: the angle", ylabel="% of sentences", xticks=range(0, 181, 45),
-              xlabel="degrees; 90: unrelated")
-    for ax in (left, right):
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7.5)
-    return fig, (f"Left (A18): unit SHAP vectors of the predicted class, seed {seed}. Right: the "
-                 "angle between attributions of the polarity score, all seeds.")
+            ax.hist(angles, range(0, 181, 10), weights=np.full(len(angles), 100 / len(angles)),
+                    histtype="step", color=COLOURS.get(pair.rpartition("/")[2], "black"),
+                    label=f"{display_name(pair)}: median {angles.median():.0f}°", linewidth=1.5)
+    ax.set(ylabel="% of sentences", xticks=range(0, 181, 45), xlabel="degrees; 90: unrelated")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=7.5)
+    return fig, ("The angle between SHAP vectors of the polarity score, all seeds; in the paper a "
+                 "projection of the vectors to two dimensions.")
 
 
 def figure9(measures, artifacts, display_name):

@@ -14,6 +14,7 @@ A number such as A4 is an assumption of ours where the paper is silent or contra
 addition. The README lists them all.
 """
 import argparse
+import errno
 import hashlib
 import json
 import math
@@ -43,6 +44,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
                           PretrainedConfig)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -89,13 +91,14 @@ def load_splits(data):
     """{"train" | "validation" | "test": [{"id": "test-17", "text": str, "label": 0..4}, ...]}. The
     text is untouched (3.3). The id is the split and the row in it, counted from 0. data: a folder
     with train, validation (or dev) and test .jsonl, or a data set of the Hub."""
-    if Path(data).is_dir():
+    if Path(data).is_dir() or looks_like_a_path(data):
         loaded = {}
         for split in SPLITS:
             path = Path(data) / f"{split}.jsonl"
             if split == "validation" and not path.is_file():
                 path = Path(data) / "dev.jsonl"
-            loaded[split] = read_jsonl(path, "--data needs train, validation and test .jsonl")
+            loaded[split] = read_jsonl(path, "--data takes a folder with train, validation (or "
+                                       "dev) and test .jsonl of text and label")
     else:
         with from_hub(data, "pass --data DIR, a folder with train, validation and test .jsonl"):
             import datasets  # here: it is slow to import, and a local folder does not need it
@@ -104,25 +107,39 @@ def load_splits(data):
     return {split: check_rows(data, split, loaded.get(split, ())) for split in SPLITS}
 
 
+def looks_like_a_path(name):
+    """Whether a value that names no folder was meant as one, not as a repository of the Hub."""
+    return (Path(name).exists() or name.count("/") > 1 or name.startswith(tuple("/.~'\""))
+            or name.endswith((".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet"))
+            or "\\" in name)
+
+
 def check_rows(data, split, loaded):
     """The rows of a split with their ids. Stops and names the first that cannot be used."""
     rows = []
     for i, row in enumerate(loaded):
-        text, label = row.get("text"), row.get("label")
-        if (not isinstance(text, str) or not text.strip()
-                or type(label) is not int or label not in range(len(LABELS))):
-            stop(f"{data}: {split}-{i} needs a text that is not blank and a label, a whole number "
-                 f"from 0 to 4. It is {str(row)[:200]}")
+        place, text, label = f"{data}: {split}-{i}", row.get("text"), row.get("label")
+        if not isinstance(text, str) or not text.strip():
+            stop(f"{place} has the text {text!r}, which is blank or no string; its columns are "
+                 f"{', '.join(row)}")
+        if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+            stop(f"{place} has half of a surrogate pair, which is no text in any encoding")
+        if type(label) is not int or label not in range(len(LABELS)):
+            stop(f"{place} has the label {label!r}, which is no whole number from 0 to 4")
         if row.get("label_text") in LABELS[:label] + LABELS[label + 1:]:
-            stop(f"{data}: {split}-{i} says {row['label_text']!r}, but {label} is {LABELS[label]}")
+            stop(f"{place} says {row['label_text']!r}, but its label {label} is {LABELS[label]!r}")
         rows.append({"id": f"{split}-{i}", "text": text, "label": label})
     missing = sorted(set(range(len(LABELS))) - {row["label"] for row in rows})
     if missing:
-        stop(f"{data}: none of the {len(rows)} sentences of {split} has the label {missing[0]}")
+        stop(f"{data}: none of the {len(rows)} sentences of {split} has the label {missing[0]}; "
+             "all of 0 to 4 are needed")
     return rows
 
 
 # --- 3. The classifier (3.2, 3.3)
+
+MODELS_THAT_FIT = "The kit takes encoders such as BERT, DistilBERT, RoBERTa, ELECTRA or ALBERT"
+
 
 def pick_device(name):
     """torch.device for auto, cpu, cuda or cuda:1. A GPU has to use its repeatable algorithms."""
@@ -153,6 +170,8 @@ def load_encoder(checkpoint, seed):
     well, drawn from the same seed. Stops where the checkpoint lacks any other weight of the
     encoder, or brings a classification head of its own.
     """
+    if not Path(checkpoint).is_dir() and looks_like_a_path(checkpoint):
+        stop(f"--checkpoint {checkpoint} is not a folder")
     revision = REVISIONS.get(checkpoint, "main")
     with from_hub(checkpoint, "pass --checkpoint DIR with its config.json, vocab.txt and weights"):
         fields, _ = PretrainedConfig.get_config_dict(checkpoint, revision=revision)
@@ -165,9 +184,7 @@ def load_encoder(checkpoint, seed):
         fields |= {"id2label": dict(enumerate(LABELS)),
                    "label2id": {label: i for i, label in enumerate(LABELS)}}
         config = AutoConfig.for_model(model_type, **fields)
-        tokenizer = AutoTokenizer.from_pretrained(  # a text's own "[MASK]" or "[SEP]" is text to it
-            checkpoint, revision=revision, config=config, split_special_tokens=True)
-        tokenizer("影")  # an unknown word: an empty vocabulary fails here
+        tokenizer = load_tokenizer(checkpoint, revision, config)
         torch.manual_seed(seed)
         model, info = AutoModelForSequenceClassification.from_pretrained(
             checkpoint, revision=revision, config=config, output_loading_info=True,
@@ -187,9 +204,51 @@ def load_encoder(checkpoint, seed):
             and {0, 2, 7} <= {start for start, _ in token_spans(tokenizer, text)[1]}):
         stop(f"the tokenizer of {checkpoint} has to be a fast one (tokenizer.json) with [MASK], "
              "[PAD] and [UNK] that puts [CLS] and [SEP] around a sentence and begins a token with "
-             "each word. The kit takes encoders such as BERT, DistilBERT, RoBERTa or ELECTRA")
-    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
+             f"each word. {MODELS_THAT_FIT}")
+    if len(tokenizer) > len(model.get_input_embeddings().weight):
+        stop(f"{checkpoint} has a vocabulary of {len(tokenizer)} wordpieces and embeddings for "
+             f"{len(model.get_input_embeddings().weight)}: they do not belong together")
     return model.float(), tokenizer
+
+
+def load_tokenizer(checkpoint, revision, config):
+    """The tokenizer of a checkpoint; a text's own "[MASK]" or "[SEP]" is text to it.
+
+    An old checkpoint may not say whether it lower-cases; it does if its vocabulary has no capitals.
+    """
+    settings = {"revision": revision, "config": config, "split_special_tokens": True}
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, **settings)
+    if "do_lower_case" not in get_tokenizer_config(checkpoint, revision=revision):
+        pieces = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+        has_capitals = any(piece != piece.lower() for piece in pieces)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, do_lower_case=not has_capitals,
+                                                  **settings)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
+    tokenizer("影")  # an unknown word: an empty vocabulary fails here
+    return tokenizer
+
+
+def check_encoder(model, tokenizer, ids):
+    """Stops unless the text's wordpieces, ids (lists of int), are known, and a sentence has the
+    same logits alone, padded beside a longer one, and from its embeddings, as explainers ask."""
+    unknown = sum(x.count(tokenizer.unk_token_id) for x in ids) / sum(map(len, ids))
+    if unknown > 0.1:
+        stop(f"{unknown:.0%} of the text's wordpieces are unknown ([UNK]) to the vocabulary of "
+             "--checkpoint: it is incomplete, or of another language")
+    short, long = min(ids, key=len), max(ids, key=len)
+    alone, padded = (pad(tokenizer, x, model.device) for x in ([short], [short, long]))
+    model.eval()
+    try:
+        with torch.inference_mode():
+            embeddings = model.get_input_embeddings()(alone["input_ids"])
+            embedded = {"inputs_embeds": embeddings, "attention_mask": alone["attention_mask"]}
+            logits = [model(**inputs).logits[0] for inputs in (alone, padded, embedded)]
+    except (TypeError, ValueError, RuntimeError) as error:
+        stop(f"{type(model).__name__} cannot be explained: {one_line(error)}. {MODELS_THAT_FIT}")
+    gap = max((x - logits[0]).abs().max() for x in logits)
+    if gap > 1e-3:
+        stop(f"{type(model).__name__} gives a sentence other logits alone than in a batch or from "
+             f"its embeddings (by {gap:.2g}). {MODELS_THAT_FIT}")
 
 
 def checkpoint_digest(checkpoint):
@@ -334,10 +393,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     ids = {split: encode(tokenizer, [row["text"] for row in splits[split]]) for split in used}
     labels = {split: torch.tensor([row["label"] for row in splits[split]], device=device)
               for split in used}
-    unknown = sum(x.count(tokenizer.unk_token_id) for x in ids["train"])
-    if unknown > 0.1 * sum(map(len, ids["train"])):
-        stop("more than 10% of the text's wordpieces are unknown ([UNK]) to the vocabulary of "
-             "--checkpoint: it is incomplete, or of another language")
+    check_encoder(model, tokenizer, ids["train"])
 
     def batch_loss(split, indices, epoch):
         batch = [ids[split][i] for i in indices]
@@ -383,7 +439,10 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
         if not math.isfinite(validation_loss):
             stop(f"the validation loss of {name} is {validation_loss} after epoch {epoch}; "
                  "training diverged. A lower --learning-rate or --precision fp32 usually helps")
-        log.append({"epoch": epoch, "train_loss": torch.stack(losses).mean().item(),
+        losses = torch.stack(losses).cpu().numpy()
+        finite = np.isfinite(losses)
+        log.append({"epoch": epoch, "train_loss": losses[finite].mean(),
+                    "batches_without_finite_loss": int((~finite).sum()),
                     "validation_loss": validation_loss, "validation_accuracy": correct / n,
                     "seconds": time.monotonic() - started})
         print("  ".join(f"{key} {value:.4g}" for key, value in log[-1].items()), flush=True)
@@ -419,6 +478,15 @@ def save_classifier(model, tokenizer, log, args):
 
 
 # --- 5. The unit of explanation (3.6, 3.7): wordpieces by position, without [CLS] and [SEP] (A3)
+
+def cut_to_model_length(tokenizer, text):
+    """The beginning of a text that the model reads: as much as encode() keeps (256 tokens)."""
+    read, (_, spans) = encode(tokenizer, [text])[0][1:-1], token_spans(tokenizer, text)
+    n = len(read)
+    while n < len(spans) and token_ids(tokenizer, text[:spans[n - 1][1]]) != tuple(read[:n]):
+        n -= 1  # a word that is cut in two can have other wordpieces
+    return text[:spans[n - 1][1]] if n < len(spans) else text
+
 
 def token_ids(tokenizer, text):
     """The wordpiece ids of a text, without [CLS] and [SEP], as predict_proba takes them."""
@@ -617,19 +685,25 @@ def load_subset(artifacts):
 
 def explain_all(path, rows, explain):
     """{id: explained row}: the rows that are not yet in the file are explained and appended to it.
-    explain(row) -> dict to add; an ArithmeticError of it stops. A torn line is made again."""
-    done = explained_rows(path)
+    explain(row) -> dict to add to the row. A line that an interruption cut off is made again. Stops
+    at the end if explain raised ArithmeticError for some, which are then not in the file."""
+    done, failed = explained_rows(path), []
     todo = [row for row in rows if row["id"] not in done]
     write_jsonl(path, done.values())
-    print(f"{path.stem}: {len(rows) - len(todo)} explained, {len(todo)} remaining", flush=True)
+    print(f"{path.stem}: {len(rows) - len(todo)} sentences already explained, {len(todo)} "
+          "remaining", flush=True)
     with open(path, "a", encoding="utf-8") as file:
         for row in progress(todo, path.stem, "sentence"):
             try:
                 done[row["id"]] = jsonable(row | explain(row))
             except ArithmeticError as error:
-                stop(f"{path.stem}: {error}. The same command with --device cpu usually goes on")
+                failed.append(f"{row['id']} ({error})")
+                continue
             file.write(json.dumps(done[row["id"]], allow_nan=False) + "\n")
             file.flush()
+    if failed:
+        stop(f"{path.stem}: {len(failed)} sentences could not be explained, the others are. The "
+             f"same command with --device cpu usually explains them too. The first: {failed[0]}")
     return done
 
 
@@ -733,6 +807,9 @@ def digest(value):
 
 def cli(doc, *flags):
     """The parser of a script with this docstring, with those flags that several scripts share."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 shows ? for “
+        if hasattr(stream, "reconfigure"):  # a notebook's stream, or a closed one, has not
+            stream.reconfigure(errors="replace")
     parser = argparse.ArgumentParser(description=doc, formatter_class=HelpFormatter,
                                      allow_abbrev=False)
     parser.error = lambda message: stop(f"{message}; --help shows the flags")  # in one line
@@ -779,17 +856,24 @@ def progress(items, what, unit):
 
 
 def run(main, args):
-    """Call a stage's main(args) and print its time. Ctrl-C and what the system refuses (a missing
-    file, a full disk) end it in one line."""
+    """Call a stage's main(args) and print its time. Ctrl-C, an output that is read no further (by
+    head) and what the system refuses (a missing file, a full disk) end it in one line."""
     started = time.monotonic()
     try:
         main(args)
         print(f"{Path(sys.argv[0]).stem}: {time.monotonic() - started:.0f} s", flush=True)
     except KeyboardInterrupt:
         stop("interrupted; what is finished is kept, and the same command goes on from there")
+    except BrokenPipeError:
+        sys.stdout = None  # else Python complains of it once more at its end
+        stop("nobody reads the output any longer; what is finished is kept")
     except (OSError, SafetensorError) as error:
-        stop(f"{one_line(error)}. What is finished is kept. If the disk is full, or the folder "
-             "cannot be written, --artifacts DIR (ARTIFACTS=DIR for run_all.sh) writes elsewhere")
+        of_disk = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+        hint = ""
+        if getattr(error, "errno", None) in of_disk or "I/O error" in str(error):
+            hint = (". If the disk is full, or the folder cannot be written, --artifacts DIR "
+                    "(ARTIFACTS=DIR for run_all.sh) writes elsewhere")
+        stop(f"{one_line(error)}. What is finished is kept{hint}")
 
 
 @contextmanager
@@ -804,9 +888,9 @@ def from_hub(name, offline_hint):
         if Path(name).is_dir():
             stop(f"the folder {name} could not be loaded: {one_line(error)}. It needs config.json, "
                  "weights and a vocabulary; git lfs pull fetches what is a Git-LFS pointer")
-        stop(f"{name} is no folder here, and could not be loaded from the Hub ({one_line(error)}). "
-             f"On Kaggle turn the Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 "
-             "takes what an earlier run downloaded")
+        stop(f"{name} could not be loaded from the Hub ({one_line(error)}). On Kaggle turn the "
+             f"Internet on; without a network {offline_hint}; HF_HUB_OFFLINE=1 takes what an "
+             "earlier run downloaded")
 
 
 def one_line(error):

@@ -1,11 +1,11 @@
 """Other people's text, checkpoints and settings: the right value, or one line and exit status 2."""
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from functools import partial
 from itertools import product
 
 import common
@@ -14,9 +14,9 @@ import pytest
 import tokenizers
 import torch
 import transformers
-from common import (LABELS, encode, explain_shap, fit, load_classifier, load_encoder, load_splits,
-                    mean_embedding, predict_proba, progress, read_json, run,
-                    save_classifier, token_spans)
+from common import (LABELS, check_encoder, cli, cut_to_model_length, encode, explain_shap,
+                    load_classifier, load_encoder, load_splits, mean_embedding, predict_proba,
+                    progress, read_json, run, save_classifier, token_ids, token_spans)
 from conftest import ROOT
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -102,16 +102,18 @@ def test_a_text_without_a_wordpiece_is_explained_by_nothing(scripts, tiny):
     assert row["base_values"] == pytest.approx(predict_proba(*tiny, ["\u200b"])[0])
 
 
-def test_what_is_not_read_of_a_long_text_gets_nothing(scripts, tiny):
+def test_a_long_text_is_explained_as_far_as_it_is_read(scripts, tiny):
     model, tokenizer = tiny
+    for word in ("film ", "quibbling "):  # of one wordpiece, of several
+        text = "a " + word * 400
+        read, ids = cut_to_model_length(tokenizer, text), token_ids(tokenizer, text)
+        n = len(token_ids(tokenizer, read))
+        assert text.startswith(read) and token_ids(tokenizer, read) == ids[:n] and 245 < n <= 254
+        assert cut_to_model_length(tokenizer, read) == read
     assert predict_proba(model, tokenizer, ["a film " * 127]) == pytest.approx(
         predict_proba(model, tokenizer, ["a film " * 400]))
-    text = "a film " * 200
-    shap = explain_shap(model, tokenizer, text, max_evals=20)  # checks the sum
-    ig = scripts["03"].explain_ig(model, tokenizer, text, torch.zeros(32), steps=2)
-    for row in (shap, ig):
-        assert len(row["tokens"]) == len(row["spans"]) == len(row["attributions"]) == 400
-    assert ig["attributions"][:245].any() and not ig["attributions"][254:].any()
+    row = scripts["03"].explain_ig(model, tokenizer, read, torch.zeros(32), steps=2)
+    assert len(row["tokens"]) == len(row["attributions"]) == n
 
 
 def test_a_wordpiece_of_two_words_counts_for_one(scripts):
@@ -140,17 +142,18 @@ def test_the_names_of_labels_may_be_others_or_ours(text):
 
 
 @pytest.mark.parametrize("lines, says", [
-    ([{"text": "a", "label": 5}], "test-0 needs a text that is not blank and a label, a whole"),
-    ([{"text": "a", "label": 3.0}], "number from 0 to 4. It is {'text': 'a', 'label': 3.0}"),
-    ([{"text": "a", "label": True}], "It is {'text': 'a', 'label': True}"),
-    ([{"text": " ", "label": 0}], "It is {'text': ' ', 'label': 0}"),
-    ([{"text": None, "label": 0}], "It is {'text': None, 'label': 0}"),
-    ([{"text": 2012, "label": 0}], "It is {'text': 2012, 'label': 0}"),
-    ([{"text": "a", "label": 0, "label_text": "negative"}], "but 0 is very negative"),
-    ([{"sentence": "a", "label": 0}], "It is {'sentence': 'a', 'label': 0}"),
+    ([{"text": "a", "label": 5}], "test-0 has the label 5"),
+    ([{"text": "a", "label": 3.0}], "test-0 has the label 3.0"),
+    ([{"text": "a", "label": True}], "test-0 has the label True"),
+    ([{"text": " ", "label": 0}], "test-0 has the text ' '"),
+    ([{"text": None, "label": 0}], "test-0 has the text None"),
+    ([{"text": 2012, "label": 0}], "test-0 has the text 2012"),
+    ([{"text": "a", "label": 0, "label_text": "negative"}], "test-0 says 'negative', but its "),
+    ([{"text": "\ud83d", "label": 0}], "half of a surrogate pair"),
+    ([{"sentence": "a", "label": 0}], "its columns are sentence, label"),
     ([], "none of the 0 sentences of test has the label 0"),
     (CLASSES[:3], "none of the 3 sentences of test has the label 3"),
-    ([row | {"label": row["label"] + 1} for row in CLASSES], "test-4 needs a text"),
+    ([row | {"label": row["label"] + 1} for row in CLASSES], "test-4 has the label 5"),
     (json.dumps(CLASSES).encode(), "line 1 is no JSON object"),
     (b"3\n", "line 1 is no JSON object"),
     (b'{"text": \n', "line 1 is not JSON"),
@@ -162,13 +165,13 @@ def test_text_that_cannot_be_used_is_named_in_one_line(text, capsys, lines, says
     one_line(stopped.value.code, capsys.readouterr().err, says)
 
 
-@pytest.mark.parametrize("data", ["/x/text", '"/x/text"', "a/b/c", __file__,
-                                  r"C:\Users\me\sst5"])
-def test_what_is_no_folder_is_said_to_be_none(capsys, data):
-    for load in (load_splits, partial(load_encoder, seed=1)):
-        with pytest.raises(SystemExit) as stopped:
-            load(data)
-        one_line(stopped.value.code, capsys.readouterr().err, f"{data} is no folder here", " DIR")
+@pytest.mark.parametrize("data", ["/x/text", "./text", "~/text", "reviews.csv", "train.jsonl",
+                                  '"/x/text"', "a/b/c", __file__, r"C:\Users\me\sst5"])
+def test_what_looks_like_a_path_is_no_repository_of_the_hub(capsys, data):
+    with pytest.raises(SystemExit) as stopped:
+        load_splits(data)
+    one_line(stopped.value.code, capsys.readouterr().err, data.removeprefix("./"),
+             "--data takes a folder")
 
 
 def test_too_few_sentences_of_a_class_are_found_before_training(text, call, tmp_path):
@@ -196,10 +199,15 @@ def test_what_a_checkpoint_lacks_is_named(checkpoint, capsys, spoil, says):
     one_line(loads(checkpoint), capsys.readouterr().err, says)
 
 
-def test_other_checkpoints_that_are_refused(tmp_path, capsys):
-    one_line(loads("~/bert"), capsys.readouterr().err, "~/bert is no folder here")
+def test_other_checkpoints_that_are_refused(checkpoint, tmp_path, capsys):
+    one_line(loads("~/bert"), capsys.readouterr().err, "~/bert is not a folder")
     (tmp_path / "models--bert" / "snapshots").mkdir(parents=True)
     one_line(loads(tmp_path / "models--bert"), capsys.readouterr().err, "config.json is missing")
+    edit_json(checkpoint / "tokenizer_config.json", additional_special_tokens=["[extra]"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer.add_tokens(["film-noir"])
+    tokenizer.save_pretrained(checkpoint)
+    one_line(loads(checkpoint), capsys.readouterr().err, "vocabulary of", "embeddings for")
 
 
 @pytest.mark.parametrize("labels", [2, 5])
@@ -224,12 +232,14 @@ def test_a_missing_encoder_weight_is_named_and_a_missing_pooler_is_new(checkpoin
              "bert.encoder.layer.0.output.dense.weight")
 
 
-def test_a_cased_checkpoint_keeps_capitals_and_accents(smoke, tmp_path):
+@pytest.mark.parametrize("said", [True, False])
+def test_a_cased_checkpoint_keeps_capitals_and_accents(smoke, tmp_path, said):
     folder = shutil.copytree(smoke / "random-tinybert", tmp_path / "cased")
     pieces = (folder / "vocab.txt").read_text().splitlines()
     pieces[-3:] = ["Film", "F", "é"]
     (folder / "vocab.txt").write_text("".join(piece + "\n" for piece in pieces), encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    if said:
+        (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     _, tokenizer = load_encoder(str(folder), 1)
     assert tokenizer.tokenize("Film film é") == ["Film", "film", "é"]
     assert load_encoder(str(smoke / "random-tinybert"), 1)[1].tokenize("FILM") == ["film"]
@@ -242,6 +252,7 @@ def test_how_a_checkpoint_was_run_changes_nothing(checkpoint, tmp_path, fields):
     def saved():
         save_classifier(*load_encoder(str(checkpoint), 1), [], training_args(tmp_path))
         model, tokenizer = load_classifier(tmp_path, "bert_42", CPU)
+        check_encoder(model, tokenizer, encode(tokenizer, ["good", "a good film"]))
         shutil.rmtree(tmp_path / "models")
         return predict_proba(model, tokenizer, ["a good film", "dull"])
 
@@ -350,10 +361,27 @@ def test_tokenizers_that_cannot_be_explained_are_refused(with_tokenizer, capsys)
 
 
 def test_text_of_another_language_is_refused(tiny, capsys):
-    rows = [{"text": text, "label": 0} for text in ("a good film", "这部电影很好看")]
+    model, tokenizer = tiny
+    texts = ["a good film"] * 9
+    check_encoder(model, tokenizer, encode(tokenizer, [*texts, "影"]))
     with pytest.raises(SystemExit) as stopped:
-        fit(*tiny, {"train": rows, "validation": rows}, None, training_args(""))
-    one_line(stopped.value.code, capsys.readouterr().err, "text's wordpieces are unknown")
+        check_encoder(model, tokenizer, encode(tokenizer, [*texts, "这部电影很好看"]))
+    one_line(stopped.value.code, capsys.readouterr().err, "of the text's wordpieces are unknown")
+
+
+def test_a_model_that_reads_its_padding_is_refused(tiny, capsys):
+    model, tokenizer = tiny
+    plain = model.forward
+
+    def forward(attention_mask=None, **inputs):  # as FNet does
+        return plain(attention_mask=torch.ones_like(attention_mask), **inputs)
+
+    ids = encode(tokenizer, ["good", "a good film , really , and more of it"])
+    check_encoder(model, tokenizer, ids)
+    model.forward = forward
+    with pytest.raises(SystemExit) as stopped:
+        check_encoder(model, tokenizer, ids)
+    one_line(stopped.value.code, capsys.readouterr().err, "other logits alone than in a batch")
 
 
 def test_a_student_of_another_vocabulary_is_refused_before_training(smoke, tmp_path, call):
@@ -418,17 +446,27 @@ def test_a_number_out_of_range_is_refused_at_once(call, flag):
     one_line(status, err, flag.partition("=")[0], "--help shows the flags")
 
 
-@pytest.mark.parametrize("error", [
-    SafetensorError("I/O error: No space left on device (os error 28)"),
-    PermissionError(13, "Permission denied")])
-def test_what_a_disk_refuses_ends_a_stage_in_one_line(capsys, error):
+@pytest.mark.parametrize("error, of_a_disk", [
+    (SafetensorError("I/O error: No space left on device (os error 28)"), True),
+    (SafetensorError("Error while deserializing header: HeaderTooLarge"), False),
+    (PermissionError(13, "Permission denied"), True), (OSError(30, "Read-only file system"), True),
+    (FileNotFoundError(2, "No such file or directory"), False)])
+def test_only_what_a_disk_refuses_is_blamed_on_it(capsys, error, of_a_disk):
     def main(args):
         raise error
 
     with pytest.raises(SystemExit) as stopped:
         run(main, None)
-    one_line(stopped.value.code, capsys.readouterr().err, str(error), "What is finished is kept",
-             "--artifacts DIR")
+    err = capsys.readouterr().err
+    one_line(stopped.value.code, err, str(error), "What is finished is kept")
+    assert ("--artifacts DIR" in err) == of_a_disk
+
+
+def test_an_output_that_is_read_no_further_ends_a_stage_in_one_line():
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -c 'import common; "
+                           "common.run(print, 1)' | true; exit ${PIPESTATUS[0]}"], cwd=ROOT,
+                          env=os.environ | {"PYTHONUNBUFFERED": ""}, capture_output=True, text=True)
+    one_line(done.returncode, done.stderr, "nobody reads the output")
 
 
 def test_a_model_that_was_finished_elsewhere_is_taken(tiny, tmp_path, capsys):
@@ -441,13 +479,23 @@ def test_a_model_that_was_finished_elsewhere_is_taken(tiny, tmp_path, capsys):
     assert read_json(tmp_path / "models/bert_42/training_log.json") == []
 
 
-def test_what_a_notebook_exports_does_no_harm(monkeypatch):
+def test_what_a_notebook_exports_and_its_streams_do_no_harm(monkeypatch):
     done = subprocess.run(
         [sys.executable, "-c", "import common, importlib; importlib.import_module('06_figures')"],
         cwd=ROOT, env=os.environ | {"MPLBACKEND": "module://no_such_backend"}, capture_output=True)
     assert done.returncode == 0, done.stderr
     monkeypatch.setenv("LOCAL_RANK", "")
     assert list(progress("ab", "x", "letter")) == ["a", "b"]
+    for stream in (io.StringIO(), None):  # of a kernel; closed
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli("x").parse_args([]).artifacts == "artifacts"
+
+
+def test_a_terminal_without_utf_8_shows_what_it_can():
+    done = subprocess.run([sys.executable, "-c", "import common, importlib; "
+                           "common.cli('x'); print('😀 “but”')"], cwd=ROOT, capture_output=True,
+                          env=os.environ | {"PYTHONIOENCODING": "ascii"}, check=True)
+    assert done.stdout == b"? ?but?\n"
 
 
 @pytest.mark.parametrize("settings, says", [

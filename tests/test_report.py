@@ -391,8 +391,12 @@ def test_size_by_hand(six, tmp_path):
     lines = [line.split(" | ") for line in six.size_table(measures, str).split("\n")[-4:]]
     assert [line[0] for line in lines] == [f"| {escaped}" for escaped in (
         "bert", "distilbert", r"kd\_tinybert", r"kd\_aligned")]
-    assert lines[0][1:] == ["bert", "12", "109.5 M", "10 s", "5.0 |"]
-    assert lines[1][4] == "0 s" and lines[2][4:] == ["2,000 s", "2.0 |"]
+    assert lines[0][1:6] == ["bert", "12", "109.5 M", "10 s", "5.0"]
+    assert lines[1][4] == "0 s" and lines[2][4:6] == ["2,000 s", "2.0"]
+    for line, pair in zip(lines, ("bert/bert_next", "bert/distilbert", "bert/kd_tinybert")):
+        rows = measures["agreement"]
+        rows = rows[(rows["pair"] == pair) & (rows["explainer"] == "shap")]
+        assert line[-1].startswith(f"{rows['jaccard'].mean():.3f}")
 
 
 def test_claims_turn_with_their_rows(six, tmp_path):
