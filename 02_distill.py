@@ -170,7 +170,7 @@ def main(args):
     if args.perturb_rate is not None or args.hidden_weight:
         extra_loss = partial(alignment_loss, teacher=teacher, tokenizer=tokenizer, args=args)
     log = fit(student.to(device), tokenizer, splits, loss, args, extra_loss)
-    student.config.teacher = teacher_name  # model_is_there() keeps a teacher that is named
+    student.config.teacher = teacher_name  # for model_is_there(), which keeps teachers
     save_classifier(student, tokenizer, log, args)
 
 

@@ -1,13 +1,14 @@
-"""Sections 3.7 (1, 2, 3, 5) and 4.1-4.4: measure accuracy, faithfulness, agreement and direction.
+"""Sections 3.7 (1, 2, 3) and 4.1-4.4: measure accuracy, faithfulness, agreement and direction.
 
 The formulas are of one sentence; 06_figures.py averages over sentences and seeds.
 
 Reads   the text (--data); subset.jsonl; models/<model>_<seed>/; the explanations of this model, and
         of those that it is compared with; settings/
-Writes  measures/<measure>.<model>_<seed>.jsonl, with a row per sentence: predictions (Figure 4),
-        faithfulness and short_tokens (Table 1), explainers (3.7 (2)), completeness (how exactly
-        integrated gradients sum up), agreement (Table 2) and direction (Table 3); and models, one
-        row. The last two are of pairs of models, and stand with the second model of the pair.
+Writes  measures/<measure>.<model>_<seed>.jsonl: models, one row; predictions (Figure 4), a row per
+        test sentence; and of the explained sentences, with a row for each explainer and k that the
+        measure distinguishes, faithfulness and short_tokens (Table 1), explainers (3.7 (2)),
+        completeness (how exactly integrated gradients sum up), agreement (Table 2) and direction
+        (Table 3). Agreement and direction are of pairs of models: they stand with the pair's second
 
     python 04_evaluate.py --data SetFit/sst5 --artifacts artifacts
     python 04_evaluate.py --model kd_tinybert --seed 42
@@ -101,7 +102,8 @@ def changed_inputs(tokenizer, row, k):
 
 def drop_and_flip(row, p):
     """3.7 (1), for a sentence x and its changed form x' with probabilities p (5,). The drop is
-    p(y|x) - p(y|x'), where y is the class predicted for x (A14); a flip, if x' has another."""
+    p(y|x) - p(y|x'), where y is the class predicted for x (A14). It is a flip if another class is
+    predicted for x'."""
     y = row["predicted"]
     return row["probabilities"][y] - p[y], p.argmax() != y
 
@@ -190,7 +192,7 @@ def explainer_agreement(methods):
 
 def relative_completeness_gap(row):
     """Of integrated gradients: the largest completeness gap of the five classes, divided by the
-    largest |p(x) - p(reference)| of the five; NaN where that is rounding, at most 1e-6."""
+    largest |p(x) - p(reference)| of the five; NaN if the latter is below 1e-6, so rounding."""
     change = np.abs(np.array(row["probabilities"]) - row["base_values"]).max()
     return max(row["completeness_gap"]) / change if change > 1e-6 else math.nan
 
@@ -199,7 +201,8 @@ def relative_completeness_gap(row):
 
 def pairs_of(model, seed):
     """[(pair, model and seed of its first)] in which this model is the second: the paper's pairs
-    (3.7 (2)), BERT with each further model, and "bert/bert_next", BERT of seed - 1 and seed."""
+    (3.7 (2)), BERT with each further model, and "bert/bert_next", BERT of seed - 1 and
+    BERT of this seed."""
     if model == "bert":
         return [("bert/bert_next", "bert", seed - 1)]
     pairs = [pair for pair in PAIRS if pair.endswith(f"/{model}")] or [f"bert/{model}"]
@@ -280,7 +283,7 @@ def main(args):
         for measure, rows in measure_model(artifacts, name, own, splits["test"], device).items():
             measures[measure] = [keys | row for row in rows]
         measures["models"][0]["explanations"] = used  # delete_measures_of() reads it
-        for measure, rows in measures.items():  # models last: what has it is whole
+        for measure, rows in measures.items():  # models last: where it is there, all are
             write_jsonl(artifacts / f"measures/{measure}.{name}.jsonl", rows)
         print(f"{name}: measured", flush=True)
 

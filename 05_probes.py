@@ -5,7 +5,7 @@ Writes  probes/<model>_<seed>.shap.jsonl: the contrastive sentences, explained
         probes/sentiment_words.json: words that go with high or low labels in the training text
         measures/<measure>.<model>_<seed>.jsonl: contrast (Table 4), example (Table 5), negation
         and words; settings/probes.json: what all later calls must agree with
-Deletes measures/, where its settings are others than before
+Deletes measures/, if the contrastive sentences are explained anew with other settings
 
     python 05_probes.py --data SetFit/sst5 --artifacts artifacts
     python 05_probes.py --model bert --seed 42
@@ -260,7 +260,7 @@ def main(args):
         name, keys = f"{model}_{seed}", {"seed": seed, "model": model}
         explained = load_explanations(artifacts, model, seed, "shap", subset)
         measures = probe_model(name, explained, splits["train"], lexicon, max_evals, device, args)
-        for measure, rows in measures.items():  # words last: what has it is whole
+        for measure, rows in measures.items():  # words last: where it is there, all are
             write_jsonl(artifacts / f"measures/{measure}.{name}.jsonl",
                         [keys | row for row in rows])
         print(f"{name}: measured", flush=True)

@@ -30,7 +30,7 @@
 # Finished models and explained sentences are kept: after an interruption, run the same command to resume.
 # One artifacts folder is one run. To make something in it again (a model, an explanation), delete that, not
 # the folder, and run the same command.
-# For sh run_all.sh, and for source run_all.sh, where return works.
+# sh run_all.sh and source run_all.sh end here and start bash. (return 0) succeeds only in a sourced file.
 if [ -z "${BASH_VERSION:-}" ] || (return 0) 2> /dev/null; then bash "${BASH_SOURCE:-$0}" "$@"; return; fi
 # What notebooks, conda and clusters export, and what would mislead cd, Python, a stage or pip.
 unset CDPATH MPLBACKEND PYTHONSAFEPATH PYTHONHOME PYTHONOPTIMIZE LOCAL_RANK PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
@@ -80,7 +80,7 @@ done
 
 # tests/environment.py prints what a Python lacks for the preset, a requirement a line; with "install" it installs
 # that; with "gpus" it imports the packages and counts the GPUs. Where it cannot go on, it says why and ends with 2.
-exec 8< .  # of two first runs one waits here, where flock works
+exec 8< .  # if two runs install at once, the second waits here for the first
 flock 8 2> /dev/null || true
 python=python3
 lacking=$($python tests/environment.py $preset 2> /dev/null) || lacking=everything
