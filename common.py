@@ -266,7 +266,29 @@ def load_classifier(artifacts, name, device):
         stop(f"there is no model {name} in {folder.parent}; 01_train.py or 02_distill.py makes it")
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return model.float().eval().requires_grad_(False).to(device), tokenizer
+    return use_onednn(model.float().eval().requires_grad_(False).to(device)), tokenizer
+
+
+def use_onednn(model):
+    """The model, with its linear layers computed by oneDNN where torch takes MKL and MKL is slow:
+    on processors with AVX-512 that are not Intel's. Both compute in fp32 (A10)."""
+    cpu = Path("/proc/cpuinfo")
+    if (model.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+            and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+            and cpu.is_file() and "GenuineIntel" not in cpu.read_text()):
+        for layer in model.modules():
+            if type(layer) is torch.nn.Linear:
+                layer.__class__ = OneDNNLinear
+    return model
+
+
+class OneDNNLinear(torch.nn.Linear):
+    """A linear layer for use_onednn(). With autocast torch takes oneDNN itself."""
+
+    def forward(self, x):
+        if torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        return torch.nn.functional.linear(x.to_mkldnn(), self.weight, self.bias).to_dense()
 
 
 def autocast(device, precision):
@@ -389,6 +411,7 @@ def fit(model, tokenizer, splits, loss_fn, args, extra_loss=None):
     per epoch; the model holds the weights of the best epoch and is in eval mode."""
     device, name = model.device, f"{args.model}_{args.seed}"
     precision = pick_precision(args.precision, device)
+    use_onednn(model)
     used = ("train", "validation")
     ids = {split: encode(tokenizer, [row["text"] for row in splits[split]]) for split in used}
     labels = {split: torch.tensor([row["label"] for row in splits[split]], device=device)

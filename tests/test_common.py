@@ -1,6 +1,7 @@
 """common.py, 01, 02 and 03: asking models, training, explaining, and files that can be trusted."""
 import shutil
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +9,12 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from common import (LABELS, cosine, delete_measures_of, encode, explain_all, explain_shap,
-                    explained_models, explained_rows, fit, load_classifier, load_encoder,
-                    load_explanations, load_splits, mask_embedding, mean_embedding, model_is_there,
-                    pick_device, pin_settings, pin_training_settings, polarity_attributions,
-                    predict_proba, predicted_attributions, read_json, remove, save_classifier,
-                    shuffled_batches, token_ids, top_k, write_json, write_jsonl)
+from common import (LABELS, OneDNNLinear, autocast, cosine, delete_measures_of, encode, explain_all,
+                    explain_shap, explained_models, explained_rows, fit, load_classifier,
+                    load_encoder, load_explanations, load_splits, mask_embedding, mean_embedding,
+                    model_is_there, pick_device, pin_settings, pin_training_settings,
+                    polarity_attributions, predict_proba, predicted_attributions, read_json, remove,
+                    save_classifier, shuffled_batches, token_ids, top_k, write_json, write_jsonl)
 from conftest import WEIGHTS
 
 import standins
@@ -50,6 +51,44 @@ def test_a_saved_classifier_gives_the_logits_of_the_plain_model(smoke, tmp_path,
     save_classifier(model, tokenizer, [], training_args(tmp_path))
     loaded, tokenizer = load_classifier(tmp_path, "bert_42", CPU)
     assert np.abs(predict_proba(loaded, tokenizer, TEXTS) - plain).max() < 1e-6
+
+
+def product_errors(layer, *weights):
+    """Relative errors, against float64, of a layer's products: its output, and the gradients in its
+    input and in these of its weights."""
+    exact, found = torch.nn.Linear(layer.in_features, layer.out_features).double(), []
+    exact.load_state_dict(layer.state_dict())
+    inputs = torch.randn(8, 9, layer.in_features, generator=torch.Generator().manual_seed(0))
+    for of, x in ((layer, inputs.clone()), (exact, inputs.double())):
+        y, weights_of = of(x.requires_grad_()), [getattr(of, name) for name in weights]
+        found.append([y, *torch.autograd.grad(y.square().sum(), [x, *weights_of])])
+    return [float((a - b).norm() / b.norm()) for a, b in zip(*found)]
+
+
+@pytest.mark.parametrize("maker", ["GenuineIntel", "AuthenticAMD"])
+def test_training_and_explaining_multiply_in_fp32(smoke, tmp_path, monkeypatch, maker):
+    read_text, errors = Path.read_text, []
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: maker if path.name == "cpuinfo"
+                        else read_text(path, **how))
+    model, tokenizer = load_encoder(str(smoke / "random-bert"), seed=1)
+    rows = load_splits(str(smoke / "text"))["train"][:64]
+
+    def loss(logits, labels, split, rows):
+        if split == "train":
+            errors.extend(product_errors(model.bert.pooler.dense, "weight", "bias"))
+        return logits.sum()
+
+    fit(model, tokenizer, {"train": rows, "validation": rows}, loss, training_args("", epochs=1))
+    save_classifier(model, tokenizer, [], training_args(tmp_path))
+    layer = load_classifier(tmp_path, "bert_42", CPU)[0].bert.pooler.dense
+    errors += product_errors(layer)
+    assert len(errors) == 10 and max(errors) < 5e-6
+    with autocast(CPU, "bf16"):
+        assert layer(torch.ones(2, layer.in_features)).dtype == torch.bfloat16
+    is_onednn = type(layer) is type(model.bert.pooler.dense) is OneDNNLinear
+    libraries = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    assert is_onednn == (maker == "AuthenticAMD" and libraries and Path("/proc/cpuinfo").is_file())
 
 
 def test_the_half_checkpoint_has_the_kept_layers(smoke, tmp_path):
