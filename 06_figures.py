@@ -463,7 +463,7 @@ def models_of(measures, comparisons):
 
 def judge(measures, comparisons, useless, **filters):
     """(verdict of a claim, its comparisons with estimates and verdicts), by SHAP and of all seeds
-    if filters name no other. What rests on a model in useless, which learned nothing, is not
+    if filters name no other. What rests on a model in useless, see learned_nothing(), is not
     tested. The claim's verdict is the worst of its comparisons', in the order: does not hold, not
     tested, undecided, holds. DistilBERT's pair with KD-TinyBERT does not count if one_start()."""
     testable = models_of(measures, comparisons).isdisjoint(useless)
@@ -863,10 +863,10 @@ RULE = """\
 A *comparison* holds where its 95% interval lies inside the stated range, does not hold where it
 lies outside, else is undecided. Where no remark says why, the range is the order that the paper
 states. A *claim* holds if all its comparisons hold, does not hold if one does not, is not tested if
-one has no numbers, else is undecided. It is not tested either if one of its models learned nothing:
-the interval of accuracy − most frequent class does not lie above 0. Where a number depends on the
-explainer, the verdict is SHAP’s. *Paper*: whether the paper’s own means lie inside the ranges; in
-part: it prints some of them; blank: none.
+one has no numbers, else is undecided. It is not tested either if one of its models is not shown to
+have learned anything: the interval of accuracy − most frequent class does not lie above 0. Where a
+number depends on the explainer, the verdict is SHAP’s. *Paper*: whether the paper’s own means lie
+inside the ranges; in part: it prints some of them; blank: none.
 
 **Intervals** count seeds and sentences (or seeds, positive and negative adjectives) as random
 draws, and are cut at the values that are possible; n is the number of their combinations. †: all
@@ -962,8 +962,8 @@ def summary_md(measures, display_name, claims, beside):
         f'`SEEDS="{first} {first + 1} {first + 2}"` in front of the command that you used.**')
     useless = ", ".join(escaped(display_name(model)) for model in learned_nothing(measures))
     if useless:
-        covers += (f" **Learned nothing, by accuracy − most frequent class: {useless}. No claim "
-                   "that rests on this is tested.**")
+        covers += (" **Not shown to have learned anything, that is, to be more accurate than the "
+                   f"most frequent class: {useless}. No claim that rests on this is tested.**")
     lines = [f"Seeds: {', '.join(map(str, seeds))}. {covers} "
              "[explanations.html](explanations.html) shows the sentences, most drift first."]
     question, = (claim for claim in claims if claim["claim"] == QUESTION)
