@@ -976,8 +976,9 @@ def summary_md(measures, display_name, claims, beside):
         found = [claim for claim in claims if claim["verdict"] == verdict]
         names = numbers_of(found)
         if found and verdict in DECIDED:
-            names = "; ".join(f"{claim['claim']}, “{textwrap.shorten(claim['quote'], 50)}”"
-                              for claim in found)
+            names = "; ".join(
+                f"{claim['claim']}, “{textwrap.shorten(claim['quote'], 50, placeholder=' …')}”"
+                for claim in found)
         counts.append(f"{verdict.capitalize()}: {len(found)} ({names}).")
     lines.append(f"The paper’s {len(claims)} [claims](#claims). {' '.join(counts)}")
     alone = []
