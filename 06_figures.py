@@ -861,12 +861,13 @@ Below a prediction: the probabilities of {", ".join(LABELS)}. Models of seed {se
 
 RULE = """\
 A *comparison* holds where its 95% interval lies inside the stated range, does not hold where it
-lies outside, else is undecided. Where no remark says why, the range is the order that the paper
-states. A *claim* holds if all its comparisons hold, does not hold if one does not, is not tested if
-one has no numbers, else is undecided. It is not tested either if one of its models is not shown to
-have learned anything: the interval of accuracy − most frequent class does not lie above 0. Where a
-number depends on the explainer, the verdict is SHAP’s. *Paper*: whether the paper’s own means lie
-inside the ranges; in part: it prints some of them; blank: none.
+lies outside, else is undecided. A range without a remark is the order that the paper states, one
+number above the other. A *claim* does not hold if one of its comparisons does not; else it is not
+tested if one has no numbers, undecided if one is undecided, and holds if all hold. Whatever its
+numbers, it is not tested if one of its models is not shown to have learned anything: the interval
+of accuracy − most frequent class does not lie above 0. Where a number depends on the explainer, the
+verdict is SHAP’s. *Paper*: whether the paper’s own means lie inside the ranges; “in part”: it
+prints only some of them; blank: none.
 
 **Intervals** count seeds and sentences (or seeds, positive and negative adjectives) as random
 draws, and are cut at the values that are possible; n is the number of their combinations. †: all
@@ -879,13 +880,13 @@ is claim 6, for LIME explains the first seed alone.
 found to hold in at most 2.5% of runs, and wrongly found not to hold in up to 2.5% for each bound
 that its comparisons have: 10% for the four of claim 2. With one seed both are more frequent where
 trainings differ. Small rates, and trainings some of which collapse, have no exact 95% interval.
-Claims 8 and 19 compare KD-TinyBERT’s agreement with a BERT with that of the BERT of the next seed.
-Each BERT is in several of these pairs, so their intervals are approximate: too narrow if a BERT
-that agrees more with other BERTs does not agree as much more with its own student, too wide if it
-agrees even more with its student.
+Claims 8 and 19 subtract two agreements of a BERT: with its student KD-TinyBERT, and with BERT of
+the next seed. Each BERT is in several such pairs, so these intervals are approximate. They are too
+narrow if a BERT that agrees more with other BERTs does not agree as much more with its own student;
+they are too wide if it agrees even more with its student.
 
 **Seen before.** The claims and ranges were last changed on 2026-12-01, after runs of the seeds 42
-to 47, 50 to 52, 61 to 65 and 70 to 72 had been seen. Claim 1 asks since then whether KD-TinyBERT,
+to 47, 50 to 52, 61 to 65 and 70 to 72 had been seen. Since then claim 1 asks whether KD-TinyBERT,
 where it is right on an “A but B” sentence, has the second adjective not among its top three tokens
 in more than one sentence of ten, and more often than BERT; claim 18, whether BERT and DistilBERT
 miss it less often than three random tokens do, and KD-TinyBERT more often. All others are unchanged
@@ -957,20 +958,21 @@ def summary_md(measures, display_name, claims, beside):
     """The first lines of the report: at most six, and one for each folder of --beside."""
     first, *others = seeds = seeds_of(measures)
     covers = "The intervals cover trainings and sentences." if others else (
-        "**One training: every verdict is of the models of this seed, and may be another with the "
-        "next one. The intervals cover sentences alone. To add trainings to this folder, put "
+        "**One training: every verdict is of the models of this seed, and another seed may give "
+        "another one. The intervals cover sentences alone. To add trainings to this folder, put "
         f'`SEEDS="{first} {first + 1} {first + 2}"` in front of the command that you used.**')
     useless = ", ".join(escaped(display_name(model)) for model in learned_nothing(measures))
     if useless:
         covers += (" **Not shown to have learned anything, that is, to be more accurate than the "
-                   f"most frequent class: {useless}. No claim that rests on this is tested.**")
+                   f"most frequent class: {useless}. No claim on such a model is tested.**")
     lines = [f"Seeds: {', '.join(map(str, seeds))}. {covers} "
              "[explanations.html](explanations.html) shows the sentences, most drift first."]
     question, = (claim for claim in claims if claim["claim"] == QUESTION)
     claims = [claim for claim in claims if claim is not question]
-    lines.append("KD-aligned (ours, question 20) is distilled like KD-TinyBERT, and also on "
-                 "perturbed copies of each sentence and from the teacher’s hidden states. "
-                 f"The question, whether it agrees more with BERT: {question['verdict']}.")
+    lines.append("KD-aligned is ours: it is distilled like KD-TinyBERT, but learns from perturbed "
+                 "copies of each sentence and from the teacher’s hidden states too. Whether it "
+                 "agrees more with BERT than KD-TinyBERT does, the paper’s question for future "
+                 f"work ({QUESTION}): {question['verdict']}.")
     counts = []
     for verdict in (HOLDS, FAILS, OPEN, UNTESTED):
         found = [claim for claim in claims if claim["verdict"] == verdict]
@@ -989,8 +991,8 @@ def summary_md(measures, display_name, claims, beside):
         lines.append(f"Claims that one seed alone decides otherwise: {'; '.join(alone)}.")
     lines += beside_md(claims, beside)
     if any(display_name(model).endswith("*") for model in measures["models"]["model"]):
-        lines.append("\\* Not of the type and the size that Section 3.2 gives, see [Size](#size). "
-                     "A verdict is on the paper’s pattern, not on its models.")
+        lines.append("\\* A model of another type or size than Section 3.2 gives, see "
+                     "[Size](#size): a verdict is then on the paper’s pattern, not on its models.")
     if gold_control(measures) == "bert/distilbert":
         lines.append("DistilBERT starts as KD-TinyBERT does and learns from gold labels, so it is "
                      "the gold-label control too: claims 10 and 17 are one comparison.")

@@ -286,7 +286,7 @@ def test_report(six, call, tmp_path, how, untested):
     numbers = ", ".join(map(str, untested)) or "none"
     assert "The paper’s 19 [claims]" in report
     assert f"Not tested: {len(untested)} ({numbers}).\n" in report
-    assert report.split("\n")[3].startswith("- KD-aligned (ours, question 20) is distilled like ")
+    assert report.split("\n")[3].startswith("- KD-aligned is ours: it is distilled like ")
     assert report.count("## Table ") == 5 and report.count("\n") <= 250
     assert ("Not in this run." in report) == ("methods" in how)
     assert report.split("\n")[2].startswith(f"- Seeds: {', '.join(map(str, how['seeds']))}. ")
