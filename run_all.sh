@@ -109,7 +109,6 @@ gpus=$($python tests/environment.py gpus) || exit 2
 cores=$(getconf _NPROCESSORS_ONLN)
 if [ "$gpus" = 0 ]; then preset=${preset:-cpu} jobs=$((cores < 2 ? 1 : 2)); else preset=${preset:-paper} jobs=$gpus; fi
 jobs=${JOBS:-$jobs}  # stages at once
-echo "preset $preset, GPUs: $gpus"
 # Where xargs can, it sets LOCAL_RANK to 0, 1, ...: a stage's GPU (pick_device) and line of its progress bar.
 rank=
 if [ -z "${LAUNCH:-}" ] && xargs --help 2>&1 | grep -q process-slot-var; then rank=--process-slot-var=LOCAL_RANK; fi
@@ -148,10 +147,12 @@ paper)  # every number is the scripts' default: the paper's, or an assumption of
   distilbert=${DISTILBERT:-distilbert-base-uncased}
   tinybert=${TINYBERT:-huawei-noah/TinyBERT_General_6L_768D}
   shallow=([4]="${TINYBERT_4L:-huawei-noah/TinyBERT_General_4L_312D}")
+  takes="40 minutes on a T4 (estimated)"
   seeds=${SEEDS:-42 43 44}
   students="$students tinybert_ce"  # the control (A34)
   ;;
 cpu)
+  takes="40 minutes on two cores"
   # Students of three layers start from the teacher's layers 0, 2, 4, and so differ in their objective alone.
   bert=$made/MiniLM-L6 distilbert=$made/MiniLM-L3 tinybert=$made/MiniLM-L3
   shallow=([2]=$made/MiniLM-L2 [1]=$made/MiniLM-L1)
@@ -161,18 +162,20 @@ cpu)
   probe_flags="--adjectives 5"  # 5 x 5 pairs in both orders: 50 sentences with "but", 50 with "and"; the default is 12
   ;;
 base)
+  takes="an hour on a GPU (a guess)"
   # Students of six layers start from the teacher's layers 0, 2, ..., 10.
   bert=$made/MPNet-L12 distilbert=$made/MPNet-L6 tinybert=$made/MPNet-L6
   shallow=([4]=$made/MPNet-L4 [2]=$made/MPNet-L2)
   train_flags="--group-by-length"
   if [ "$gpus" = 0 ]; then
-    echo "on a CPU: six hours a seed, without LIME unless LIME=yes is set"
+    takes="six hours on two cores, without LIME unless LIME=yes is set"
     # The paper has at most 10. On SST-5 the validation loss of both BERTs and of DistilBERT was lowest after two.
     train_flags+=" --epochs 3"
     lime=no probe_flags="--adjectives 5"  # as for cpu
   fi
   ;;
 smoke)
+  takes="two minutes"
   export OMP_NUM_THREADS=1 NUMBA_DISABLE_JIT=1  # too small for threads, and for a compiler to pay
   bert=$made/random-bert distilbert=$made/random-distilbert tinybert=$made/random-tinybert
   shallow=([1]=$made/random-tinybert)
@@ -181,6 +184,7 @@ smoke)
   probe_flags="--adjectives 2"
   ;;
 esac
+echo "preset $preset, GPUs: $gpus. A seed takes about $takes; what is finished already is skipped"
 extras="kd_soft kd_twice kd_perturbed kd_hidden"
 for depth in "${!shallow[@]}"; do extras+=" kd_${depth}layer kd_${depth}layer_perturbed"; done
 for model in ${EXTRA:-}; do
