@@ -162,7 +162,7 @@ cpu)
   probe_flags="--adjectives 5"  # 5 x 5 pairs in both orders: 50 sentences with "but", 50 with "and"; the default is 12
   ;;
 base)
-  takes="an hour on a GPU (a guess)"
+  takes="a time on a GPU that is not measured yet"
   # Students of six layers start from the teacher's layers 0, 2, ..., 10.
   bert=$made/MPNet-L12 distilbert=$made/MPNet-L6 tinybert=$made/MPNet-L6
   shallow=([4]=$made/MPNet-L4 [2]=$made/MPNet-L2)
