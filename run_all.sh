@@ -113,7 +113,7 @@ jobs=${JOBS:-$jobs}  # stages at once
 rank=
 if [ -z "${LAUNCH:-}" ] && xargs --help 2>&1 | grep -q process-slot-var; then rank=--process-slot-var=LOCAL_RANK; fi
 export TOKENIZERS_PARALLELISM=false
-# glibc: keep freed memory instead of giving it back after every tensor; 10 to 20% of the time on a CPU
+# glibc: keep freed memory instead of giving it back after every tensor, which takes time on a CPU
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
 queue=() begun=0 total=0  # shell commands; how many have begun, of how many
@@ -152,7 +152,7 @@ paper)  # every number is the scripts' default: the paper's, or an assumption of
   students="$students tinybert_ce"  # the control (A34)
   ;;
 cpu)
-  takes="40 minutes on two cores"
+  takes="40 to 55 minutes on two cores"
   # Students of three layers start from the teacher's layers 0, 2, 4, and so differ in their objective alone.
   bert=$made/MiniLM-L6 distilbert=$made/MiniLM-L3 tinybert=$made/MiniLM-L3
   shallow=([2]=$made/MiniLM-L2 [1]=$made/MiniLM-L1)
