@@ -24,16 +24,16 @@ six = importlib.import_module("06_figures")
 SHOWN = ("bert", "distilbert", "kd_tinybert", "kd_aligned")
 RESULTS = ("accuracy", "FlipRate@3", "Jaccard@10", "cosine", "polarity cosine")
 IN_SHORT = {  # the claims in about five words
-    1: "KD-TinyBERT is right for wrong reasons", 2: "the three perform alike",
+    1: "KD-TinyBERT is right for wrong reasons", 2: "accuracies are within 0.05 of BERT's",
     3: "DistilBERT's confidence drops most", 4: "BERT and DistilBERT often flip",
     5: "KD-TinyBERT's flip rate is zero", 6: "short-token ratios are alike",
-    7: "DistilBERT is nearer in tokens", 8: "KD-TinyBERT drifts from BERT",
+    7: "DistilBERT is nearer in tokens", 8: "KD-TinyBERT's top tokens drift",
     9: "DistilBERT is nearer in direction", 10: "KD-TinyBERT is further in polarity",
-    11: "KD-TinyBERT's cosine varies most", 12: "post-but ratios are well above chance",
+    11: "KD-TinyBERT's cosine varies most", 12: "all post-but ratios are well above chance",
     13: "“but” moves credit to what follows", 14: "BERT prefers the post-but clause most",
     15: "students rely more on token polarity", 16: "KD-TinyBERT overrates function words",
     17: "distillation causes the drift", 18: "only KD-TinyBERT ignores the cues",
-    19: "KD keeps accuracy, not reasons"}
+    19: "KD-TinyBERT loses agreement, little accuracy"}
 
 
 def records(run, name):
@@ -77,7 +77,7 @@ def verdict_lists(run):
     """The claims of each verdict in a few words."""
     claims, lines = records(run, "claims"), []
     for verdict in (six.HOLDS, six.FAILS, six.OPEN, six.UNTESTED):
-        words = [f"{claim['claim']} {IN_SHORT[claim['claim']]}" for claim in claims
+        words = [f"**{claim['claim']}** {IN_SHORT[claim['claim']]}" for claim in claims
                  if claim["verdict"] == verdict and claim["claim"] != six.QUESTION]
         if words:
             text = f"- **{verdict.capitalize()}** ({len(words)}): {'; '.join(words)}."
@@ -97,10 +97,9 @@ def beyond_the_paper(run):
     soft = [f"{metric} {six.estimate_text(found[metric, of])}" for metric, of in (
         ("accuracy", "kd_soft"), ("Jaccard@10", "bert/kd_soft"),
         ("polarity cosine", "bert/kd_soft"))]
-    text = (f"KD-aligned − KD-TinyBERT by SHAP: {', '.join(gains)}; {' and '.join(ways)} of the "
-            f"way to BERT of the next seed. That both are above 0: {question['verdict']}; by "
-            f"integrated gradients: {question['ig']}. KD-soft, distilled from soft logits alone "
-            f"(A6): {', '.join(soft)}.")
+    text = (f"KD-aligned − KD-TinyBERT: {', '.join(gains)}; {' and '.join(ways)} of the way to "
+            f"BERT of the next seed. That both are above 0: {question['verdict']} by SHAP, "
+            f"{question['ig']} by integrated gradients. KD-soft: {', '.join(soft)}.")
     return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
