@@ -3,7 +3,8 @@
     .venv/bin/python tests/record.py artifacts-cpu-sst5 sst5   keeps a finished run as sst5
     .venv/bin/python tests/record.py                           writes README's tables again
 
-Kept are report.md, figures/, tables/ and settings/. No number of README's tables is typed.
+Kept are tables/ and settings/, of sst5 report.md and figures/ too. No number of README's tables is
+typed.
 """
 import importlib
 import json
@@ -115,8 +116,10 @@ def with_tables(readme, run="sst5"):
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         source, kept = Path(sys.argv[1]), RECORDED / sys.argv[2]
-        for part in ("figures", "tables", "settings"):
+        for part in ("tables", "settings"):
             shutil.copytree(source / part, kept / part, dirs_exist_ok=True)
-        shutil.copy(source / "report.md", kept)
+        if kept.name == "sst5":  # README shows its figures and links its report
+            shutil.copytree(source / "figures", kept / "figures", dirs_exist_ok=True)
+            shutil.copy(source / "report.md", kept)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (ROOT / "README.md").write_text(with_tables(text), encoding="utf-8")
