@@ -3,8 +3,8 @@
     .venv/bin/python tests/record.py artifacts-cpu-sst5 sst5   keeps a finished run as sst5
     .venv/bin/python tests/record.py                           writes README's tables again
 
-Kept are tables/ and settings/, of sst5 report.md and figures/ too. No number of README's tables is
-typed.
+Of every run tables/ and settings/ are kept, of sst5 also report.md and figures/. No number in
+README's tables is typed.
 """
 import importlib
 import json
@@ -60,11 +60,12 @@ def results_table(run):
     for metric in RESULTS:
         pairs = ["bert/bert_next", *(f"bert/{model}" for model in SHOWN[1:])]
         ours = [found[metric, of] for of in (pairs if (metric, pairs[0]) in found else SHOWN)]
-        chance = sorted({six.three_digits(one["baseline"]) for one in ours} - {"–"})
-        chance = " to ".join(chance[:1] + chance[1:][-1:])  # of the models, from least to largest
-        rows.append([metric, *map(six.estimate_text, ours), chance])
+        baselines = {six.three_digits(one["baseline"]) for one in ours} - {"–"}
+        ends = {min(baselines), max(baselines)} if baselines else ()  # of the models
+        rows.append([metric, *map(six.estimate_text, ours), " to ".join(sorted(ends))])
         papers = [six.three_digits(one["paper"]).replace("–", "") for one in ours]
-        rows += [["*the paper's*", *papers, ""]] * any(papers)
+        if any(papers):
+            rows.append(["*the paper's*", *papers, ""])
     return aligned([rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
